@@ -1,0 +1,163 @@
+"""The cross-entropy method and its differentiable form: one sampling loop, with a hard or a soft top-k plugged in.
+
+Algorithm 1 and section 3 of the DCEM paper. CEM is DCEM at ``temperature=0``; there is no second loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed_in_backward
+
+from lit_dcem.solvers.lml import rank_finite
+from lit_dcem.solvers.noise import coloured_noise
+from lit_dcem.solvers.options import candidates_per_iteration, check_distribution, check_options
+from lit_dcem.solvers.refit import Refit, State, as_bounds
+from lit_dcem.types import Iteration, Objective, Solution
+
+
+def dcem(
+    objective: Objective,
+    mean: Float[Tensor, "batch dim"],
+    std: Float[Tensor, "batch dim"],
+    *,
+    num_candidates: int | Sequence[int] = 100,
+    num_elites: int = 10,
+    num_iterations: int = 10,
+    temperature: float | Tensor = 1.0,
+    lower: float | Tensor | None = None,
+    upper: float | Tensor | None = None,
+    standardize: bool = True,
+    min_std: float = 0.0,
+    momentum: float = 0.0,
+    num_kept: int = 0,
+    warm_start: Float[Tensor, "batch kept dim"] | None = None,
+    noise_exponent: float = 0.0,
+    horizon: int = 1,
+    grad_iterations: int | None = None,
+    checkpoint: bool = False,
+    trace: bool = False,
+    generator: torch.Generator | None = None,
+) -> Solution:
+    """Minimise ``objective`` for each problem of a batch by sampling, and let gradients through the minimiser.
+
+    Each iteration draws candidates from a Gaussian, weights them by `lml` of minus their values, and refits mean and
+    variance to the weighted candidates (section 3 of the paper). Gradients reach whatever the objective depends on,
+    ``mean``, ``std`` and ``temperature``. Problems do not influence each other. A candidate with a NaN or infinite
+    value gets weight 0. Half precision ``mean`` and ``std`` are widened to float32.
+
+    Args:
+        objective: maps candidates ``[B, N, D]`` to values ``[B, N]``.
+        mean: of the first sampling distribution, ``[B, D]``.
+        std: of the first sampling distribution, ``[B, D]``; zeros are allowed.
+        num_candidates: candidates in an iteration, or one number for each iteration (the schedule of iCEM).
+        num_elites: what the weights sum to, from 1 to the number of candidates.
+        num_iterations: how often the distribution is sampled and refitted.
+        temperature: of the soft top-k: weights see ``-values / temperature``. 0 is the hard top-k, that is CEM.
+            A tensor broadcasts against ``[B, 1]``.
+        lower: bound that broadcasts against ``[B, D]``; candidates and answer are clamped to it.
+        upper: as ``lower``.
+        standardize: subtract the mean of a problem's values and divide by their standard deviation, in each iteration,
+            so that the temperature does not depend on the scale of the objective.
+        min_std: least standard deviation after a refit.
+        momentum: share of the old mean and standard deviation in the new ones, in [0, 1).
+        num_kept: so many of the best candidates of an iteration take part in the next one, in place of fresh ones.
+        warm_start: candidates ``[B, M, D]`` that take part in the first iteration, in place of fresh ones.
+        noise_exponent: the noise has power ``1 / frequency ** noise_exponent`` along time (0 white, 1 pink, 2 red),
+            for answers that are ``horizon`` steps of actions, time first.
+        horizon: time steps in D, for coloured noise.
+        grad_iterations: differentiate the last so many iterations only; the others run without a graph.
+        checkpoint: recompute each iteration in the backward pass: memory hardly grows with the iterations.
+        trace: return every iteration, too.
+        generator: the only source of randomness; the global one if none is given.
+
+    Returns:
+        a `Solution`; its ``mean`` is the paper's answer.
+
+    Raises:
+        ValueError: an option out of range, a shape that does not fit, or (on the CPU) a problem without a finite value.
+    """
+    check_options(
+        num_candidates, num_elites, num_iterations, temperature, lower, upper, min_std, momentum, num_kept,
+        noise_exponent, horizon, grad_iterations,
+    )  # fmt: skip
+    sizes = candidates_per_iteration(num_candidates, num_iterations)
+    check_distribution(mean, std, warm_start, sizes[0], horizon)
+    mean, std = _widened(mean), _widened(std)
+    bounds = as_bounds(lower, upper, mean)
+    refit = Refit(objective, bounds, num_elites, temperature, standardize, min_std, momentum, num_kept)
+    state = State(mean, std, warm_start)
+    iterations: list[Iteration] = []
+    with_grad = torch.is_grad_enabled()
+    first_with_grad = 0 if grad_iterations is None else num_iterations - grad_iterations
+    for i, size in enumerate(sizes):
+        fresh = size if state.kept is None else size - state.kept.shape[1]
+        noise = coloured_noise((mean.shape[0], fresh, mean.shape[1]), noise_exponent, horizon, mean, generator)
+        with torch.set_grad_enabled(with_grad and i >= first_with_grad):
+            if checkpoint and torch.is_grad_enabled():
+                state, iteration = recomputed_in_backward(refit, state, noise, use_reentrant=False)  # pyright: ignore
+            else:
+                state, iteration = refit(state, noise)
+        iterations.append(iteration)
+    return _solution(objective, state, iterations, trace)
+
+
+def cem(objective: Objective, mean: Tensor, std: Tensor, **options: Any) -> Solution:
+    """`dcem` with the hard top-k, ``temperature=0``: takes all its other options and returns the same `Solution`."""
+    return dcem(objective, mean, std, temperature=0.0, **options)
+
+
+class DCEM(nn.Module):
+    """`dcem` as a module that holds the options.
+
+    Args:
+        options: the keyword arguments of `dcem`.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+        unknown = options.keys() - OPTIONS.keys()
+        if unknown:
+            raise TypeError(f"DCEM takes the options of dcem ({', '.join(OPTIONS)}), got {', '.join(unknown)}.")
+        given = {**OPTIONS, **options}
+        check_options(**{name: given[name] for name in inspect.signature(check_options).parameters})
+
+    def forward(self, objective: Objective, mean: Tensor, std: Tensor) -> Solution:
+        return dcem(objective, mean, std, **self.options)
+
+    def replace(self, **changes: Any) -> DCEM:
+        """A solver with some options changed."""
+        return DCEM(**{**self.options, **changes})
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.options.items())
+
+
+OPTIONS: dict[str, Any] = dcem.__kwdefaults__
+"""The options of `dcem` and their defaults."""
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _solution(objective: Objective, state: State, iterations: list[Iteration], trace: bool) -> Solution:
+    """Put the answer together: evaluate the mean, and find the best point among it and all candidates."""
+    last = state.mean.unsqueeze(1)
+    value = objective(last).to(last.dtype)
+    candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
+    values = torch.cat([value, *(iteration.values for iteration in iterations)], 1)
+    index = rank_finite(-values).argmax(1, keepdim=True)
+    best = candidates.gather(1, index.unsqueeze(-1).expand(-1, -1, candidates.shape[-1])).squeeze(1)
+    best_value = values.gather(1, index).squeeze(1)
+    kept = tuple(iterations) if trace else None
+    return Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)

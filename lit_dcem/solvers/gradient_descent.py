@@ -1,0 +1,101 @@
+"""Unrolled gradient descent: the baseline of section 2, as a solver that is exchangeable with `dcem`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lit_dcem.solvers.options import require
+from lit_dcem.solvers.refit import evaluate
+from lit_dcem.types import Iteration, Objective, Solution
+
+
+def unrolled_gd(
+    objective: Objective, initial: Float[Tensor, "batch dim"], *, num_steps: int = 10, lr: float = 0.1, trace: bool = False
+) -> Solution:
+    """Take ``num_steps`` steps of gradient descent on ``objective``, and let gradients through all of them.
+
+    The outer derivative is of second order in the objective, by torch's own double backward. Where gradients are
+    disabled the steps are taken all the same, without a graph.
+
+    Args:
+        objective: maps candidates ``[B, N, D]`` to values ``[B, N]``; here N is 1.
+        initial: first iterate, ``[B, D]``.
+        num_steps: steps to take, 0 or more.
+        lr: step size.
+        trace: return every iterate, too, as iterations with a single candidate.
+
+    Returns:
+        a `Solution`: ``mean`` is the last iterate, ``std`` is zero.
+
+    Raises:
+        ValueError: an option or a shape out of range.
+        RuntimeError: under ``torch.inference_mode()``, which forbids the inner gradients.
+    """
+    _check(num_steps, lr)
+    require(initial.dim() == 2, "initial must be [B, D]", list(initial.shape))
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("unrolled_gd needs gradients, got torch.inference_mode(): use torch.no_grad() instead.")
+    differentiable = torch.is_grad_enabled()
+    point, points, values = initial, [], []
+    for _ in range(num_steps):
+        value, step = _gradient(objective, point, differentiable)
+        points.append(point)
+        values.append(value)
+        point = point - lr * step
+    values.append(evaluate(objective, point.unsqueeze(1)).squeeze(1))
+    points.append(point)
+    return _solution(points, values, trace)
+
+
+class UnrolledGD(nn.Module):
+    """`unrolled_gd` as a module that holds the options.
+
+    Args:
+        num_steps: steps to take.
+        lr: step size.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    def __init__(self, num_steps: int = 10, lr: float = 0.1) -> None:
+        super().__init__()
+        _check(num_steps, lr)
+        self.num_steps = num_steps
+        self.lr = lr
+
+    def forward(self, objective: Objective, initial: Tensor) -> Solution:
+        return unrolled_gd(objective, initial, num_steps=self.num_steps, lr=self.lr)
+
+    def extra_repr(self) -> str:
+        return f"num_steps={self.num_steps}, lr={self.lr}"
+
+
+def _check(num_steps: int, lr: float) -> None:
+    require(num_steps >= 0, "num_steps must be at least 0", num_steps)
+    require(0 < lr < math.inf, "lr must be positive and finite", lr)
+
+
+def _gradient(objective: Objective, point: Tensor, differentiable: bool) -> tuple[Tensor, Tensor]:
+    """Value ``[B]`` and gradient ``[B, D]`` of the objective at ``point``, with a graph if asked for."""
+    with torch.enable_grad():
+        at = point if differentiable and point.requires_grad else point.detach().requires_grad_()
+        value = evaluate(objective, at.unsqueeze(1)).squeeze(1)
+        (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=differentiable)
+    return (value if differentiable else value.detach()), gradient
+
+
+def _solution(points: list[Tensor], values: list[Tensor], trace: bool) -> Solution:
+    path, heights = torch.stack(points, 1), torch.stack(values, 1)
+    index = heights.argmin(1, keepdim=True)
+    best = path.gather(1, index.unsqueeze(-1).expand(-1, -1, path.shape[-1])).squeeze(1)
+    zero = torch.zeros_like(points[-1])
+    iterations = tuple(
+        Iteration(point, zero, point.unsqueeze(1), value.unsqueeze(1), torch.ones_like(value).unsqueeze(1))
+        for point, value in zip(points[:-1], values[:-1], strict=True)
+    )
+    return Solution(points[-1], zero, values[-1], best, heights.gather(1, index).squeeze(1), iterations if trace else None)

@@ -1,0 +1,44 @@
+"""Data and callables the whole package agrees on; no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+Objective = Callable[[Tensor], Tensor]
+"""``objective(candidates [B, N, D]) -> values [B, N]``, to be minimised; row b holds the candidates of problem b."""
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of a solver: the distribution it drew from, what it drew, and what it thought of it."""
+
+    mean: Float[Tensor, "batch dim"]
+    """mean of the sampling distribution, before the refit"""
+    std: Float[Tensor, "batch dim"]
+    """standard deviation of the sampling distribution, before the refit"""
+    candidates: Float[Tensor, "batch candidates dim"]
+    values: Float[Tensor, "batch candidates"]
+    weights: Float[Tensor, "batch candidates"]
+    """share of each candidate in the refit: sums to ``num_elites``, hard (0 or 1) at ``temperature=0``"""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solver returns: the minimiser it found for each of the B problems of the batch."""
+
+    mean: Float[Tensor, "batch dim"]
+    """the answer: the mean of the last distribution, or the last iterate of a gradient method"""
+    std: Float[Tensor, "batch dim"]
+    """standard deviation of the last distribution; zero for a gradient method"""
+    value: Float[Tensor, " batch"]
+    """objective at ``mean``"""
+    best: Float[Tensor, "batch dim"]
+    """the point of least value the solver met, ``mean`` included"""
+    best_value: Float[Tensor, " batch"]
+    """objective at ``best``, as met during the search"""
+    trace: tuple[Iteration, ...] | None = None
+    """every iteration, when asked for"""
