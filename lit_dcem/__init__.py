@@ -1,4 +1,61 @@
-from lit_dcem.solvers.cem import DCEM, cem, dcem
-from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
-from lit_dcem.solvers.lml import LML, lml
-from lit_dcem.types import Iteration, Objective, Solution
+"""lit-dcem: the differentiable cross-entropy method in PyTorch Lightning.
+
+    from lit_dcem import dcem
+    solution = dcem(objective, mean, std)    # solution.mean is differentiable in whatever the objective depends on
+
+Names load on first use, so that ``lit-dcem --help`` does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lit_dcem.data.regression import RegressionData
+    from lit_dcem.experiments.energy_regression import EnergyRegression
+    from lit_dcem.models.energy import EnergyNetwork
+    from lit_dcem.solvers.cem import DCEM, cem, dcem
+    from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
+    from lit_dcem.solvers.lml import LML, lml
+    from lit_dcem.types import Iteration, Objective, Solution
+
+_HOMES = {
+    "DCEM": "solvers.cem",
+    "LML": "solvers.lml",
+    "EnergyNetwork": "models.energy",
+    "EnergyRegression": "experiments.energy_regression",
+    "Iteration": "types",
+    "Objective": "types",
+    "RegressionData": "data.regression",
+    "Solution": "types",
+    "UnrolledGD": "solvers.gradient_descent",
+    "cem": "solvers.cem",
+    "dcem": "solvers.cem",
+    "lml": "solvers.lml",
+    "unrolled_gd": "solvers.gradient_descent",
+}
+
+__all__ = [
+    "DCEM",
+    "LML",
+    "EnergyNetwork",
+    "EnergyRegression",
+    "Iteration",
+    "Objective",
+    "RegressionData",
+    "Solution",
+    "UnrolledGD",
+    "cem",
+    "dcem",
+    "lml",
+    "unrolled_gd",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -138,6 +138,10 @@ class DCEM(nn.Module):
         """A solver with some options changed."""
         return DCEM(**{**self.options, **changes})
 
+    def traced(self, num_iterations: int) -> DCEM:
+        """The same solver with another number of iterations, and a trace."""
+        return self.replace(num_iterations=num_iterations, trace=True)
+
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options.items())
 

@@ -57,19 +57,26 @@ class UnrolledGD(nn.Module):
     Args:
         num_steps: steps to take.
         lr: step size.
+        trace: return every iterate, too.
 
     Raises:
         ValueError: an option out of range.
     """
 
-    def __init__(self, num_steps: int = 10, lr: float = 0.1) -> None:
+    def __init__(self, num_steps: int = 10, lr: float = 0.1, trace: bool = False) -> None:
         super().__init__()
         _check(num_steps, lr)
         self.num_steps = num_steps
         self.lr = lr
+        self.trace = trace
 
-    def forward(self, objective: Objective, initial: Tensor) -> Solution:
-        return unrolled_gd(objective, initial, num_steps=self.num_steps, lr=self.lr)
+    def forward(self, objective: Objective, mean: Tensor, std: Tensor | None = None) -> Solution:
+        """Solve from ``mean``. ``std`` is not used: it is there to make the solvers exchangeable."""
+        return unrolled_gd(objective, mean, num_steps=self.num_steps, lr=self.lr, trace=self.trace)
+
+    def traced(self, num_iterations: int) -> UnrolledGD:
+        """The same solver with another number of steps, and a trace."""
+        return UnrolledGD(num_iterations, self.lr, trace=True)
 
     def extra_repr(self) -> str:
         return f"num_steps={self.num_steps}, lr={self.lr}"

@@ -1,0 +1,124 @@
+"""Speed, accuracy and memory of the solvers against plain peers: tables, and JSON for the record. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+# Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+import torch
+from cases import dcem_cases, dcem_memory, lml_accuracy, lml_cases, update_cases
+from measure import Row, time_case
+from peers import HAS_EVOTORCH
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+
+def main() -> None:
+    """Measure everything, print it, and write it if asked to."""
+    args = _parse()
+    rounds = 3 if args.quick else 15
+    if not HAS_EVOTORCH:
+        console.print("evotorch is not installed, so its row is left out: pip install 'lit-dcem\\[bench]' brings it.")
+    torch.set_num_threads(1)
+    accuracy, memory = list(lml_accuracy()), list(dcem_memory())
+    rows: list[Row] = []
+    for threads in args.threads:
+        for case in chain(lml_cases(), dcem_cases(), update_cases(args.compile)):
+            console.print(f"timing: {threads} threads, {case.what}", style="dim", highlight=False)
+            rows += time_case(case, threads, rounds)
+    _print(rows, accuracy, memory)
+    if args.out:
+        report = {**_provenance(args.threads, rounds), "timing": [asdict(row) for row in rows]}
+        args.out.write_text(json.dumps({**report, "accuracy": accuracy, "memory": memory}, indent=1) + "\n")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
+    parser.add_argument("--quick", action="store_true", help="3 rounds in place of 15: a trial, not a result")
+    parser.add_argument("--compile", action="store_true", help="time the compiled update, too (a minute, needs g++)")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    return parser.parse_args()
+
+
+def _print(rows: list[Row], accuracy: list[dict[str, Any]], memory: list[dict[str, Any]]) -> None:
+    console.print(_timing_table(rows), _accuracy_table(accuracy), _memory_table(memory))
+
+
+def _timing_table(rows: list[Row]) -> Table:
+    table = _table("Time", "what", "threads", "ours ms", "floor ms", "ours / floor", "peer", "peer ms", "peer / ours")
+    for row in rows:
+        numbers = f"{row.ours_ms:.3g}", f"{row.floor_ms:.3g}", f"{row.ours_over_floor:.3g}"
+        table.add_row(row.what, str(row.threads), *numbers, row.peer, f"{row.peer_ms:.3g}", f"{row.peer_over_ours:.2f}")
+    return table
+
+
+def _accuracy_table(accuracy: list[dict[str, Any]]) -> Table:
+    table = _table("Worst error in float32", "what", "method", "weight", "sum / k", "gradient")
+    for entry in accuracy:
+        errors = (entry[name] for name in ("weight_error", "sum_error_over_k", "gradient_error"))
+        table.add_row(entry["what"], entry["method"], *(f"{error:.1e}" for error in errors))
+    return table
+
+
+def _memory_table(memory: list[dict[str, Any]]) -> Table:
+    table = _table("Peak memory of dcem, forward + backward, MiB", "checkpoint", "T = 5", "T = 10", "T = 20", "20 / 5")
+    for entry in memory:
+        peaks = (f"{peak:.1f}" for peak in entry["peak_mib"].values())
+        table.add_row(str(entry["checkpoint"]), *peaks, f"{entry['peak_20_over_5']:.2f}")
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, box=SIMPLE, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _provenance(threads: list[int], rounds: int) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _git_commit(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": threads,
+        "rounds": rounds,
+    }
+
+
+def _git_commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return run.stdout.strip() or "unknown"
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The validation curve, kept inside the checkpoint."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class History(pl.Callback):
+    """Records every validation during training: step, seconds trained, and all ``val/`` metrics.
+
+    Kept in the checkpoint, so that a curve survives a resumed run and a figure needs nothing but the checkpoint.
+    Seconds count training and validation, and go on where a resumed run left off.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._seconds = 0.0
+        self._started = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+        self._seconds = self.rows[-1]["seconds"] if self.rows else 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        seconds = self._seconds + time.perf_counter() - self._started
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        self.rows.append({"step": float(trainer.global_step), "seconds": seconds, **metrics})

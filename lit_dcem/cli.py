@@ -1,0 +1,76 @@
+"""The command ``lit-dcem``. Nothing heavy is imported before it is known what is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from lit_dcem.errors import UsageError
+
+DESCRIPTION = "The differentiable cross-entropy method, and the experiments of its paper, in PyTorch Lightning."
+TRAINER_COMMANDS = {
+    "fit": "train: --config FILE, any --trainer.*, --model.*, --data.* option, --ckpt_path FILE or last to go on",
+    "validate": "validate a checkpoint: --config FILE --ckpt_path FILE",
+    "test": "test a checkpoint on data never trained on: --config FILE --ckpt_path FILE",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, and takes no abbreviations."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[0].upper() + message[1:].rstrip(".") + ".")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. What cannot be done is said in one sentence, with exit code 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments and arguments[0] in TRAINER_COMMANDS:
+            _train(arguments)
+        else:
+            _run(_parser().parse_args(arguments))
+    except UsageError as error:
+        print(f"lit-dcem: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _train(arguments: list[str]) -> None:
+    os.environ.setdefault("MUJOCO_GL", "disabled")
+    from lit_dcem.lightning_cli import run
+
+    run(arguments)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "figure":
+        from lit_dcem.figures.draw import draw
+
+        print(draw(options.number, options.run, options.out))
+    elif options.command == "export":
+        from lit_dcem.runs import checkpoint_of, strip
+
+        strip(checkpoint_of(options.checkpoint), options.out)
+        print(options.out)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="lit-dcem", description=DESCRIPTION, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, text in TRAINER_COMMANDS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    figure = commands.add_parser("figure", help="draw a figure of the paper", allow_abbrev=False)
+    figure.add_argument("number", choices=["1", "5", "6"], help="its number in the paper")
+    figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or checkpoints; the shipped ones if none")
+    figure.add_argument("--out", metavar="FILE", help="image file to write; figureN.png if none")
+    export = commands.add_parser("export", help="copy a checkpoint without what only training needs", allow_abbrev=False)
+    export.add_argument("checkpoint", help="run folder or checkpoint")
+    export.add_argument("out", help="file to write")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""An endless stream of random batches that resumes exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+Draw = Callable[[torch.Generator], Any]
+"""``draw(generator) -> batch``"""
+
+
+class Stream:
+    """Random batches, ``length`` an epoch; batch i depends on (seed, rank, i) alone, not on what was drawn before.
+
+    A train loader for Lightning: its state is a position, so a resumed run sees the batches that an uninterrupted one
+    would have seen, and ranks see different ones. It has a length because Lightning reads a batch ahead without.
+
+    Args:
+        draw: makes a batch with a generator.
+        length: batches in an epoch.
+        seed: of the stream.
+        rank: of the process.
+        repeats: how often each batch is given in a row.
+    """
+
+    def __init__(self, draw: Draw, length: int, seed: int, rank: int = 0, repeats: int = 1) -> None:
+        self.draw = draw
+        self.length = length
+        self.seed = seed
+        self.rank = rank
+        self.repeats = repeats
+        self.position = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        end = (self.position // self.length + 1) * self.length
+        while self.position < end:
+            index = self.position // self.repeats
+            self.position += 1
+            yield self.draw(self._generator(index))
+
+    def _generator(self, index: int) -> torch.Generator:
+        words = np.random.SeedSequence((self.seed, self.rank, index)).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(words[0]) % 2**63)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]

@@ -1,0 +1,132 @@
+"""``lit-dcem fit|validate|test``: LightningCLI, with resuming in place and errors of one sentence."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lit_dcem.callbacks.history import History
+from lit_dcem.callbacks.random_states import RandomStates
+from lit_dcem.errors import UsageError
+from lit_dcem.runs import check_weights, newest_run, read_checkpoint
+
+
+def run(arguments: list[str]) -> None:
+    """Parse the arguments (``["fit", "--config", ...]``) and run the Trainer.
+
+    Raises:
+        UsageError: what was typed cannot be done.
+    """
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "Tip" not in record.getMessage())
+    # LightningCLI looks at sys.argv even when it is given arguments.
+    sys.argv = sys.argv[:1]
+    TrainingCLI(
+        parser_class=Parser,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={"callbacks": [RichProgressBar(), RandomStates(), History()], "inference_mode": False},
+        args=arguments,
+    )
+
+
+class Parser(LightningArgumentParser):
+    """Takes no abbreviated options, and raises instead of exiting."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(one_sentence(message)) from ex
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI for any of our modules and datamodules.
+
+    ``--ckpt_path FILE`` goes on in the run folder of the file, with what the command line and config say;
+    ``--ckpt_path last`` takes the newest run of the config. Every checkpoint holds the config of its model.
+    """
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let the checkpoint's arguments win over what the user typed; here they are what is typed."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.config.subcommand]
+        self.checkpoint: dict[str, Any] | None = None
+        if config.ckpt_path is None:
+            return
+        logger = config.trainer.logger
+        if config.ckpt_path == "last":
+            config.ckpt_path = str(_newest_checkpoint(logger))
+        self.checkpoint = read_checkpoint(config.ckpt_path)
+        if self.config.subcommand == "fit":
+            _log_in_place(logger, Path(config.ckpt_path).resolve(), self.checkpoint["global_step"])
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise UsageError(one_sentence(str(error))) from error
+
+    def after_instantiate_classes(self) -> None:
+        config = self.config[self.config.subcommand]
+        if self.checkpoint is not None:
+            check_weights(self.model, self.checkpoint, config.ckpt_path)
+        self._dump_config()
+        model = self.config_dump["model"]
+        origin = {"_class_path": model["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
+        self.model.save_hyperparameters({**origin, **model.get("init_args", {})}, logger=False)
+
+    def after_fit(self) -> None:
+        checkpoints = self.trainer.checkpoint_callback
+        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
+            best = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
+            rank_zero_info(f"Best {best} in {checkpoints.best_model_path}; go on with --ckpt_path last.")
+
+
+def _runs_folder(logger: Any) -> Path | None:
+    """Where a TensorBoardLogger of the config puts its ``version_N`` folders."""
+    arguments = getattr(logger, "init_args", None)
+    return Path(arguments.save_dir) / str(arguments.name) if arguments else None
+
+
+def _newest_checkpoint(logger: Any) -> Path:
+    folder = _runs_folder(logger)
+    newest = newest_run(folder) if folder else None
+    if newest is None:
+        raise UsageError(f"--ckpt_path last needs a run to go on with, got no last.ckpt in {folder}.")
+    return newest
+
+
+def _log_in_place(logger: Any, checkpoint: Path, step: int) -> None:
+    """Go on in the run folder of the checkpoint, if it is one of this config's; drop what was logged after it."""
+    folder, version = _runs_folder(logger), checkpoint.parent.parent
+    if folder and version.parent == folder.resolve():
+        logger.init_args.version = int(version.name.removeprefix("version_"))
+        logger.dict_kwargs = {"purge_step": step}
+
+
+_NOISE = re.compile(
+    r"^(Parser key|Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|hint:|See above)"
+)
+
+
+def one_sentence(message: str) -> str:
+    """The line of a jsonargparse message that says what is wrong, after the option it is about."""
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    telling = [line for line in lines if line and not _NOISE.match(line)] or lines
+    key = re.match(r'Parser key "([^"]+)"', lines[0])
+    prefix = f"{key[1]}: " if key and telling[0] != lines[0] else ""
+    return prefix + telling[0].rstrip(".") + "."

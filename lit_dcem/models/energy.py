@@ -1,0 +1,31 @@
+"""Energy of a pair (x, y), for regression by ``argmin_y energy(x, y)``."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class EnergyNetwork(nn.Module):
+    """Multi-layer perceptron on (x, y) with Softplus, and one output (section 5.1 of the paper: 3 layers of 128).
+
+    Args:
+        input_dim: X, the size of x.
+        output_dim: Y, the size of y.
+        hidden_dim: width of the hidden layers.
+        num_layers: number of hidden layers.
+    """
+
+    def __init__(self, input_dim: int = 1, output_dim: int = 1, hidden_dim: int = 128, num_layers: int = 3) -> None:
+        super().__init__()
+        sizes = [input_dim + output_dim, *[hidden_dim] * num_layers]
+        hidden = [(nn.Linear(a, b), nn.Softplus()) for a, b in zip(sizes, sizes[1:], strict=False)]
+        self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], nn.Linear(sizes[-1], 1))
+
+    def forward(
+        self, x: Float[Tensor, "batch input_dim"], y: Float[Tensor, "batch candidates output_dim"]
+    ) -> Float[Tensor, "batch candidates"]:
+        """Energies of N candidate outputs for each input."""
+        pairs = torch.cat([x.unsqueeze(1).expand(-1, y.shape[1], -1), y], -1)
+        return self.layers(pairs).squeeze(-1)

@@ -1,0 +1,101 @@
+"""Checkpoints on disk: read them, rebuild their module, find them in run folders and among the shipped ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import instantiate_module
+
+from lit_dcem.errors import UsageError
+
+PACKAGE = Path(__file__).parent
+
+
+def shipped(folder: str) -> Path:
+    """``checkpoints`` or ``configs``: beside the package in a checkout, inside it in a wheel."""
+    inside = PACKAGE / folder
+    return inside if inside.is_dir() else PACKAGE.parent / folder
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a Lightning checkpoint, on the CPU.
+
+    Raises:
+        UsageError: no such file, or not a whole checkpoint of Lightning.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"A checkpoint must be an existing file, got {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for truncated and foreign files
+        raise UsageError(f"{path} is not a whole checkpoint ({type(error).__name__}): use another one.") from error
+    if not isinstance(content, dict) or not {"state_dict", "global_step"} <= content.keys():
+        raise UsageError(f"{path} is not a checkpoint of Lightning: use one that lit-dcem fit wrote.")
+    return content
+
+
+def load_module(path: str | Path) -> pl.LightningModule:
+    """The trained module of a checkpoint, rebuilt from the config that the checkpoint holds.
+
+    Raises:
+        UsageError: a file that is not such a checkpoint, or not of one of our own classes.
+    """
+    checkpoint = read_checkpoint(path)
+    config = dict(checkpoint.get("hyper_parameters", {}))
+    config.pop("_instantiator", None)
+    class_path = str(config.get("_class_path"))
+    if not class_path.startswith("lit_dcem."):
+        raise UsageError(f"A checkpoint must be of a lit_dcem module, got {class_path} in {path}.")
+    module = instantiate_module(pl.LightningModule, config)
+    check_weights(module, checkpoint, path)
+    module.load_state_dict(checkpoint["state_dict"])
+    return module.eval()
+
+
+def check_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Raise a UsageError if the checkpoint's weights are not those of the module."""
+    theirs = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    ours = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            got = f"{theirs.get(name, 'none')} and {ours.get(name, 'none')}"
+            raise UsageError(f"The weights in {path} must have the shapes of the model, got {got} for {name}.")
+
+
+def history(checkpoint: dict[str, Any]) -> list[dict[str, float]]:
+    """Rows of the `History` callback: step, seconds and the validation metrics."""
+    return checkpoint.get("callbacks", {}).get("History", {}).get("rows", [])
+
+
+def checkpoint_of(run: str | Path) -> Path:
+    """The checkpoint that stands for a run: the file itself, or the last one of a run folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    run = Path(run)
+    if run.is_file():
+        return run
+    last = run / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        raise UsageError(f"A run must be a checkpoint or a folder with checkpoints/last.ckpt, got {run}.")
+    return last
+
+
+def newest_run(folder: str | Path) -> Path | None:
+    """The last checkpoint of the newest ``version_N`` below a folder, if any holds one."""
+    found = Path(folder).glob("version_*/checkpoints/last.ckpt")
+    return max(found, key=lambda path: int(path.parts[-3].removeprefix("version_")), default=None)
+
+
+def strip(source: str | Path, destination: str | Path) -> None:
+    """Copy a checkpoint without what only training needs: weights, config and curve remain."""
+    checkpoint = read_checkpoint(source)
+    kept = ("state_dict", "hyper_parameters", "global_step", "epoch", "pytorch-lightning_version")
+    small = {name: checkpoint[name] for name in kept if name in checkpoint}
+    small["callbacks"] = {"History": {"rows": history(checkpoint)}}
+    torch.save(small, destination)
