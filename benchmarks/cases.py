@@ -19,7 +19,7 @@ Solve = Callable[[Objective, Tensor, Tensor], Tensor]
 
 
 def lml_cases() -> Iterator[Case]:
-    """The projection, forward + backward, on standard normal scores: what standardised values look like."""
+    """Time the projection, forward + backward, on standard normal scores: what standardised values look like."""
     for shape, k in LML_SHAPES:
         scores, cotangent = _scores_and_cotangent(shape)
         peers = {name: partial(_pull_back, project, scores, k, cotangent) for name, project in PROJECTIONS.items()}
@@ -93,7 +93,7 @@ def _solve(solve: Solve, net: nn.Module, with_grad: bool) -> object:
 
 
 def _network_alone(net: nn.Module, num_problems: int, with_grad: bool, with_answer: bool) -> object:
-    """The network passes of a solve and nothing else; at the end the solver evaluates its answer, too."""
+    """Do the network passes of a solve and nothing else; at the end the solver evaluates its answer, too."""
     points = torch.zeros(num_problems, NUM_CANDIDATES, 2, requires_grad=with_grad)
     with torch.set_grad_enabled(with_grad):
         values = torch.stack([net(points) for _ in range(NUM_ITERATIONS)])
@@ -150,7 +150,7 @@ def _scores_and_cotangent(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _pull_back(project: Projection, scores: Tensor, k: int, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights, and the gradient of the scores for one of the weights."""
+    """Return the weights, and the gradient of the scores for one of the weights."""
     weights = project(scores, k)
     (gradient,) = torch.autograd.grad(weights, scores, cotangent)
     return weights.detach(), gradient

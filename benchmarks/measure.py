@@ -58,7 +58,7 @@ def time_case(case: Case, threads: int, rounds: int) -> list[Row]:
 
 
 def peak_bytes(work: Work) -> int:
-    """The most memory that torch held at once while working, beyond what it held before.
+    """Return the most memory that torch held at once while working, beyond what it held before.
 
     The sum of all allocations and releases that the profiler reports, so it is exact and hardly depends on the run.
     """

@@ -13,12 +13,12 @@ Projection = Callable[[Tensor, int], Tensor]
 
 HAS_EVOTORCH = find_spec("evotorch") is not None
 
-# In float32 the gradient gets no better with more: see the accuracy table.
+# What the gradient in float32 needs, see README.md: it gets no better with more.
 BISECTION_STEPS = 24
 
 
 def unrolled_bisection(scores: Tensor, k: int, steps: int = BISECTION_STEPS) -> Tensor:
-    """The LML projection by bisection, with autograd through all of it.
+    """Solve the LML projection by bisection, with autograd through all of it.
 
     Which half to keep has no derivative, so autograd alone would return the derivative of the first bracket. The Newton
     step at the end puts that right: its derivative at the root is the implicit one, whatever went into it.
@@ -27,7 +27,7 @@ def unrolled_bisection(scores: Tensor, k: int, steps: int = BISECTION_STEPS) -> 
 
 
 def detached_bisection(scores: Tensor, k: int, steps: int = BISECTION_STEPS) -> Tensor:
-    """The same with the search left out of the graph: the quickest that bisection and plain autograd can be."""
+    """Do the same with the search left out of the graph: the quickest that bisection and plain autograd can be."""
     with torch.no_grad():
         root = _bisect(scores, k, steps)
     return _newton_step(scores, root, k)
@@ -49,7 +49,7 @@ def dcem_by(
     num_elites: int = 10,
     num_iterations: int = 10,
 ) -> Tensor:
-    """The loop of `lit_dcem.dcem` at its defaults around another projection; returns the mean."""
+    """Run the loop of `lit_dcem.dcem` at its defaults around another projection; returns the mean."""
     for _ in range(num_iterations):
         noise = torch.randn(mean.shape[0], num_candidates, mean.shape[1])
         candidates = mean.unsqueeze(1) + std.unsqueeze(1) * noise
@@ -70,7 +70,7 @@ def cem_by_evotorch(
     num_elites: int = 10,
     num_iterations: int = 10,
 ) -> Tensor:
-    """The functional CEM of evotorch on a batch of problems; returns the mean."""
+    """Run the functional CEM of evotorch on a batch of problems; returns the mean."""
     from evotorch.algorithms.functional import cem, cem_ask, cem_tell  # pyright: ignore[reportMissingImports]
 
     elites = num_elites / num_candidates

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def _table(title: str, *columns: str) -> Table:
 def _provenance(threads: list[int], rounds: int) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _git_commit(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),

@@ -66,7 +66,9 @@ def _parser() -> Parser:
     figure.add_argument("number", choices=["1", "5", "6"], help="its number in the paper")
     figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or checkpoints; the shipped ones if none")
     figure.add_argument("--out", metavar="FILE", help="image file to write; figureN.png if none")
-    export = commands.add_parser("export", help="copy a checkpoint without what only training needs", allow_abbrev=False)
+    export = commands.add_parser(
+        "export", help="copy a checkpoint without what only training needs", allow_abbrev=False
+    )
     export.add_argument("checkpoint", help="run folder or checkpoint")
     export.add_argument("out", help="file to write")
     return parser

@@ -27,7 +27,9 @@ def run(arguments: list[str]) -> None:
         UsageError: what was typed cannot be done.
     """
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(lambda record: "Tip" not in record.getMessage())
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: "Tip" not in record.getMessage()
+    )
     # LightningCLI looks at sys.argv even when it is given arguments.
     sys.argv = sys.argv[:1]
     TrainingCLI(

@@ -15,7 +15,12 @@ def module(solver="dcem", **options):
 
 
 def trainer(path, **options):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
     return pl.Trainer(default_root_dir=path, accelerator="cpu", inference_mode=False, **{**quiet, **options})
 
 
@@ -63,7 +68,7 @@ def test_learning_rate_halves_on_a_plateau(tmp_path):
     model = module(optimizer=torch.optim.SGD, lr_scheduler=halving)
     run = trainer(tmp_path, max_epochs=3)
     run.fit(model, RegressionData(batch_size=2, updates_per_epoch=1, seed=0))
-    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
 
 
 def test_bfloat16_mixed(tmp_path):

@@ -85,11 +85,14 @@ def test_without_gradients_the_steps_are_the_same_and_leave_no_graph() -> None:
         assert torch.equal(getattr(quiet, name), getattr(expected, name))
         assert not getattr(quiet, name).requires_grad
     assert not any(i.candidates.requires_grad or i.values.requires_grad for i in quiet.trace[1:])
-    assert target.grad is None and start.grad is None
+    assert (target.grad, start.grad) == (None, None)
 
 
 def test_inference_mode_raises_one_sentence() -> None:
-    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"^[^.]*, got torch\.inference_mode\(\): [^.]*torch"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(RuntimeError, match=r"^[^.]*, got torch\.inference_mode\(\): [^.]*torch"),
+    ):
         unrolled_gd(wavy(TARGET), START)
 
 
@@ -107,10 +110,17 @@ def test_the_best_point_is_finite_where_descent_diverges() -> None:
     """Beyond the edge of the objective's domain its values are NaN: the best point is the least finite one."""
     solution = unrolled_gd(lambda x: -(1 - x).sqrt().sum(-1) - 9 * x.sum(-1), START[:1] * 0, num_steps=4, lr=0.1)
     assert solution.value.isnan().all()
-    assert solution.best_value.isfinite().all() and solution.best.isfinite().all()
+    assert solution.best_value.isfinite().all()
+    assert solution.best.isfinite().all()
 
 
 def test_module_is_the_function() -> None:
     solver = UnrolledGD(num_steps=3, lr=0.2)
     assert torch.equal(solver(wavy(TARGET), START).mean, unrolled_gd(wavy(TARGET), START, num_steps=3, lr=0.2).mean)
     assert repr(solver) == "UnrolledGD(num_steps=3, lr=0.2)"
+
+
+def test_traced_module_takes_other_steps_and_keeps_the_trace() -> None:
+    solution = UnrolledGD(num_steps=3, lr=0.2).traced(5)(wavy(TARGET), START, torch.ones_like(START))
+    assert torch.equal(solution.mean, unrolled_gd(wavy(TARGET), START, num_steps=5, lr=0.2).mean)
+    assert len(solution.trace) == 5

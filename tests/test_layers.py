@@ -39,7 +39,9 @@ def imported_parts(path: Path) -> set[str]:
     return {name.split(".")[1] for name in modules if name.startswith("lit_dcem.")}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if f.name != "__init__.py"], ids=lambda f: str(f.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f.name != "__init__.py"], ids=lambda f: str(f.relative_to(PACKAGE))
+)
 def test_imports_go_one_way(path):
     own = part_of(path)
     for other in imported_parts(path):

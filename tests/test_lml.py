@@ -11,7 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
 from lit_dcem import LML, lml
-from lit_dcem.solvers.lml import hard_top_k
+from lit_dcem.solvers.ranking import hard_top_k
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "lml.json").read_text())["cases"]
 SCALES = (1e-3, 1.0, 30.0, 1e3, 1e5)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lit_dcem import lml
-from lit_dcem.solvers.lml import hard_top_k
+from lit_dcem.solvers.ranking import hard_top_k
 
 quick = settings(deadline=None, derandomize=True, max_examples=100)
 temperatures = st.floats(1e-3, 1e3)

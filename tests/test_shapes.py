@@ -25,7 +25,7 @@ def objective(candidates):
     return candidates.square().sum(-1)
 
 mean, std = torch.zeros(3, 4), torch.ones(3, 4)
-options = dict(num_candidates=[9, 8], num_elites=3, num_iterations=2, trace=True, lower=torch.full((4,), -1.0), upper=1.0)
+options = dict(num_candidates=[9, 8], num_elites=3, num_iterations=2, trace=True, lower=-torch.ones(4), upper=1.0)
 iced = dict(num_kept=2, warm_start=torch.zeros(3, 1, 4), momentum=0.1, noise_exponent=1.0, horizon=2)
 lml(torch.randn(2, 3, 5), 2), lml(torch.randn(5), 5, torch.tensor(0.1)), LML(2)(torch.randn(3, 5))
 cem(objective, mean, std, **options)
@@ -55,7 +55,10 @@ def test_every_solver_keeps_to_its_annotated_shapes() -> None:
         ({"num_elites": 31}, "num_elites must be at most num_candidates, got 31 and 30"),
         ({"num_elites": 0}, "num_elites must be at least 1, got 0"),
         ({"num_iterations": 0}, "num_iterations must be at least 1, got 0"),
-        ({"num_candidates": [30, 30]}, "num_candidates must be one number, or one for .* got 2 numbers and 4 iterations"),
+        (
+            {"num_candidates": [30, 30]},
+            "num_candidates must be one number, or one for .* got 2 numbers and 4 iterations",
+        ),
         ({"num_candidates": [30, 30, 30, 4]}, "num_elites must be at most num_candidates, got 5 and 4"),
         ({"temperature": -1.0}, r"temperature must be at least 0 and finite, got -1\.0"),
         ({"temperature": math.nan}, "temperature must be at least 0 and finite, got nan"),

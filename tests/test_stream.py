@@ -37,7 +37,7 @@ def test_resumes_where_it_stood(seen):
 
 
 def test_ranks_and_seeds_differ():
-    batches = [list(stream(rank=rank, seed=seed))[0] for rank in range(3) for seed in range(3)]
+    batches = [next(iter(stream(rank=rank, seed=seed))) for rank in range(3) for seed in range(3)]
     assert len({tuple(batch.tolist()) for batch in batches}) == 9
 
 
@@ -59,8 +59,8 @@ def test_regression_batches_are_distinct_training_points():
 
 def test_validation_holds_all_points_and_test_only_new_ones():
     data = RegressionData()
-    (x, _), = data.val_dataloader()
-    (new, _), = data.test_dataloader()
+    ((x, _),) = data.val_dataloader()
+    ((new, _),) = data.test_dataloader()
     assert len(x) == 100
     assert len(new) == 1000
     assert not torch.isin(new, x).any()

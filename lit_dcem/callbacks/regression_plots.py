@@ -21,7 +21,9 @@ class RegressionPlots(pl.Callback):
         self.every_n_epochs = every_n_epochs
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        due = trainer.is_global_zero and not trainer.sanity_checking and trainer.current_epoch % self.every_n_epochs == 0
+        due = (
+            trainer.is_global_zero and not trainer.sanity_checking and trainer.current_epoch % self.every_n_epochs == 0
+        )
         if not due or not isinstance(pl_module, EnergyRegression):
             return
         for logger in trainer.loggers:

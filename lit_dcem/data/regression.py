@@ -72,4 +72,5 @@ class RegressionData(pl.LightningDataModule):
 
 
 def _all_at_once(x: Tensor) -> DataLoader[tuple[Tensor, ...]]:
-    return DataLoader(TensorDataset(x, target(x)), batch_size=len(x))
+    # With a generator of its own a loader leaves the global one alone, which training uses.
+    return DataLoader(TensorDataset(x, target(x)), batch_size=len(x), generator=torch.Generator())

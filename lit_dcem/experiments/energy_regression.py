@@ -94,6 +94,7 @@ class EnergyRegression(pl.LightningModule):
             iterates = self.iterates(x, max(self.validation_iterations))
         self.log(f"{stage}/mse", self.mse, prog_bar=True)
         for n, metric in self.mse_after.items():
+            assert isinstance(metric, MeanSquaredError)
             metric(iterates[int(n)], y)
             self.log(f"{stage}/mse_{n}", metric)
 

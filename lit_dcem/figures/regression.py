@@ -59,7 +59,9 @@ def learning_curves(methods: Seeds, curves: Curves) -> Figure:
     left, right = figure.subplots(1, 2)
     for name, seeds in methods.items():
         for label, rows in _labelled(name, curves[name]):
-            left.plot([r["step"] for r in rows], [r["val/mse"] for r in rows], color=COLOURS[name], label=label, alpha=0.6)
+            left.plot(
+                [r["step"] for r in rows], [r["val/mse"] for r in rows], color=COLOURS[name], label=label, alpha=0.6
+            )
         for label, module in _labelled(name, seeds):
             right.plot(errors_by_iteration(module, 20), color=COLOURS[name], label=label, alpha=0.6)
     left.set(xlabel="updates", ylabel="mean squared error", yscale="log", xscale="log")

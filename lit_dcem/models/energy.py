@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ class EnergyNetwork(nn.Module):
     def __init__(self, input_dim: int = 1, output_dim: int = 1, hidden_dim: int = 128, num_layers: int = 3) -> None:
         super().__init__()
         sizes = [input_dim + output_dim, *[hidden_dim] * num_layers]
-        hidden = [(nn.Linear(a, b), nn.Softplus()) for a, b in zip(sizes, sizes[1:], strict=False)]
+        hidden = [(nn.Linear(a, b), nn.Softplus()) for a, b in pairwise(sizes)]
         self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], nn.Linear(sizes[-1], 1))
 
     def forward(

@@ -14,10 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed_in_backward
 
-from lit_dcem.solvers.lml import rank_finite
 from lit_dcem.solvers.noise import coloured_noise
 from lit_dcem.solvers.options import candidates_per_iteration, check_distribution, check_options
-from lit_dcem.solvers.refit import Refit, State, as_bounds
+from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, evaluate
 from lit_dcem.types import Iteration, Objective, Solution
 
 
@@ -146,7 +145,7 @@ class DCEM(nn.Module):
         return ", ".join(f"{name}={value}" for name, value in self.options.items())
 
 
-OPTIONS: dict[str, Any] = dcem.__kwdefaults__
+OPTIONS = {p.name: p.default for p in inspect.signature(dcem).parameters.values() if p.kind is p.KEYWORD_ONLY}
 """The options of `dcem` and their defaults."""
 
 
@@ -157,11 +156,9 @@ def _widened(tensor: Tensor) -> Tensor:
 def _solution(objective: Objective, state: State, iterations: list[Iteration], trace: bool) -> Solution:
     """Put the answer together: evaluate the mean, and find the best point among it and all candidates."""
     last = state.mean.unsqueeze(1)
-    value = objective(last).to(last.dtype)
+    value = evaluate(objective, last)
     candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
     values = torch.cat([value, *(iteration.values for iteration in iterations)], 1)
-    index = rank_finite(-values).argmax(1, keepdim=True)
-    best = candidates.gather(1, index.unsqueeze(-1).expand(-1, -1, candidates.shape[-1])).squeeze(1)
-    best_value = values.gather(1, index).squeeze(1)
+    best, best_value = best_of(candidates, values)
     kept = tuple(iterations) if trace else None
     return Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)

@@ -9,12 +9,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_dcem.solvers.options import require
-from lit_dcem.solvers.refit import evaluate
+from lit_dcem.solvers.refit import best_of, evaluate
 from lit_dcem.types import Iteration, Objective, Solution
 
 
 def unrolled_gd(
-    objective: Objective, initial: Float[Tensor, "batch dim"], *, num_steps: int = 10, lr: float = 0.1, trace: bool = False
+    objective: Objective,
+    initial: Float[Tensor, "batch dim"],
+    *,
+    num_steps: int = 10,
+    lr: float = 0.1,
+    trace: bool = False,
 ) -> Solution:
     """Take ``num_steps`` steps of gradient descent on ``objective``, and let gradients through all of them.
 
@@ -97,12 +102,10 @@ def _gradient(objective: Objective, point: Tensor, differentiable: bool) -> tupl
 
 
 def _solution(points: list[Tensor], values: list[Tensor], trace: bool) -> Solution:
-    path, heights = torch.stack(points, 1), torch.stack(values, 1)
-    index = heights.argmin(1, keepdim=True)
-    best = path.gather(1, index.unsqueeze(-1).expand(-1, -1, path.shape[-1])).squeeze(1)
+    best, best_value = best_of(torch.stack(points, 1), torch.stack(values, 1))
     zero = torch.zeros_like(points[-1])
     iterations = tuple(
         Iteration(point, zero, point.unsqueeze(1), value.unsqueeze(1), torch.ones_like(value).unsqueeze(1))
         for point, value in zip(points[:-1], values[:-1], strict=True)
     )
-    return Solution(points[-1], zero, values[-1], best, heights.gather(1, index).squeeze(1), iterations if trace else None)
+    return Solution(points[-1], zero, values[-1], best, best_value, iterations if trace else None)

@@ -66,7 +66,9 @@ def check_distribution(mean: Tensor, std: Tensor, warm_start: Tensor | None, fir
     dim = mean.shape[1]
     require(dim % horizon == 0, "horizon must divide the dimension of the problem", horizon, dim)
     if warm_start is not None:
-        rule = f"warm_start must be [B, M, D] with [B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
+        rule = (
+            f"warm_start must be [B, M, D] with [B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
+        )
         fits = warm_start.dim() == 3 and warm_start[:, 0].shape == mean.shape and warm_start.shape[1] < first_size
         require(fits, rule, list(warm_start.shape))
 

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from lit_dcem.solvers.lml import hard_top_k, lml, rank_finite
+from lit_dcem.solvers.lml import lml
 from lit_dcem.solvers.options import require
+from lit_dcem.solvers.ranking import hard_top_k, rank_finite
 from lit_dcem.types import Iteration, Objective
 
 Bounds = tuple[float | Tensor | None, float | Tensor | None]
@@ -91,6 +92,13 @@ def evaluate(objective: Objective, candidates: Float[Tensor, "batch n dim"]) -> 
     rule = "objective must return one value a candidate"
     require(values.shape == candidates.shape[:2], rule, f"{list(values.shape)} for candidates {list(candidates.shape)}")
     return values.to(candidates.dtype)
+
+
+def best_of(points: Float[Tensor, "batch n dim"], values: Float[Tensor, "batch n"]) -> tuple[Tensor, Tensor]:
+    """The point of least finite value of each problem ``[B, D]``, and the value ``[B]``."""
+    index = rank_finite(-values).argmax(1, keepdim=True)
+    best = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
+    return best.squeeze(1), values.gather(1, index).squeeze(1)
 
 
 def as_bounds(lower: float | Tensor | None, upper: float | Tensor | None, mean: Tensor) -> Bounds:
