@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -30,14 +31,17 @@ def run(arguments: list[str]) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
         lambda record: "Tip" not in record.getMessage()
     )
-    # LightningCLI looks at sys.argv even when it is given arguments.
-    sys.argv = sys.argv[:1]
-    TrainingCLI(
-        parser_class=Parser,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults={"callbacks": [RichProgressBar(), RandomStates(), History()], "inference_mode": False},
-        args=arguments,
-    )
+    torch.set_flush_denormal(True)  # on CPU; far below what float32 can tell apart, and slow
+    # Lightning starts the processes of other ranks with sys.argv.
+    typed, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        TrainingCLI(
+            parser_class=Parser,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"callbacks": [RichProgressBar(), RandomStates(), History()], "inference_mode": False},
+        )
+    finally:
+        sys.argv = typed
 
 
 class Parser(LightningArgumentParser):
@@ -66,15 +70,21 @@ class TrainingCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
-        self.checkpoint: dict[str, Any] | None = None
-        if config.ckpt_path is None:
-            return
-        logger = config.trainer.logger
-        if config.ckpt_path == "last":
-            config.ckpt_path = str(_newest_checkpoint(logger))
-        self.checkpoint = read_checkpoint(config.ckpt_path)
-        if self.config.subcommand == "fit":
-            _log_in_place(logger, Path(config.ckpt_path).resolve(), self.checkpoint["global_step"])
+        logger, path = config.trainer.logger, config.ckpt_path
+        if path == "last":
+            path = config.ckpt_path = str(_newest_checkpoint(logger))
+        self.checkpoint = None if path is None else read_checkpoint(path)
+        if self.config.subcommand != "fit":
+            self._only_measure(config.trainer)
+        elif self.checkpoint is not None:
+            _log_in_place(logger, Path(path).resolve(), self.checkpoint["global_step"])
+
+    def _only_measure(self, trainer: Any) -> None:
+        """Print the metrics, and leave no files."""
+        serve_training = ("ModelCheckpoint", "LearningRateMonitor")
+        kept = [each for each in trainer.callbacks or [] if not each.class_path.endswith(serve_training)]
+        trainer.callbacks, trainer.logger, trainer.enable_checkpointing = kept, False, False
+        self.save_config_callback = None
 
     def instantiate_classes(self) -> None:
         try:

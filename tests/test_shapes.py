@@ -103,6 +103,20 @@ def test_an_objective_of_the_wrong_shape_raises() -> None:
         dcem(lambda x: x.sum((1, 2)), *START, **OPTIONS)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_problem_without_a_finite_value_raises(temperature: float) -> None:
+    marks = torch.tensor([[0.0], [math.nan], [0.0]])
+    with pytest.raises(ValueError, match=r"^Every row needs at least one finite score, got 1 of 3 without\.$"):
+        dcem(lambda x: x.sum(-1) + marks, *START, **OPTIONS, temperature=temperature)
+
+
+def test_unknown_options_raise() -> None:
+    with pytest.raises(TypeError, match=r"^DCEM takes the options of dcem \(.*\), got num_samples\.$"):
+        DCEM(num_samples=10)
+    with pytest.raises(TypeError, match="num_samples"):
+        DCEM().replace(num_samples=10)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

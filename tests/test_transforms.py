@@ -207,9 +207,8 @@ def test_autocast_of_the_objective_leaves_the_solution_in_float32(solver) -> Non
     energy, seen = nn.Sequential(nn.Linear(2, 16), nn.Softplus(), nn.Linear(16, 1)), set()
 
     def objective(x: Tensor) -> Tensor:
-        values = energy(x).squeeze(-1)
-        seen.add(values.dtype)
-        return values
+        seen.add(energy(x).dtype)
+        return energy(x).squeeze(-1)
 
     with torch.autocast("cpu", torch.bfloat16):
         solution = solver(objective, *START, num_candidates=12, num_elites=4, lower=-1.0, upper=1.0, trace=True)

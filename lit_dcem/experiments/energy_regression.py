@@ -30,30 +30,45 @@ class EnergyRegression(pl.LightningModule):
     inner iterations. A prediction starts from y = 0.
 
     Args:
-        solver: finds the minimiser; gradients go through it.
+        solver: finds the minimiser of the energy.
         energy: E(x, y).
+        training_solver: finds it in training, where gradients go through it; ``solver`` if none is given.
         optimizer: made from the energy's parameters.
         lr_scheduler: steps once an epoch, after validation; one that halves on a plateau watches ``val/mse``.
         initial_std: standard deviation of the first candidates (paper: 7).
+        loss_iterations: the loss takes in the answers after the last so many inner iterations (paper: 1).
+        loss_discount: weight of each of them relative to the one after it.
         validation_iterations: numbers n of inner iterations to validate with.
+        compile: let torch compile the loss, which takes a minute and a C++ compiler, and pays for small batches.
     """
 
     def __init__(
         self,
         solver: DCEM | UnrolledGD,
         energy: EnergyNetwork,
+        training_solver: DCEM | UnrolledGD | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         initial_std: float = 7.0,
+        loss_iterations: int = 1,
+        loss_discount: float = 1.0,
         validation_iterations: Sequence[int] = (1, 5, 8, 10, 15, 20),
+        compile: bool = False,
     ) -> None:
         super().__init__()
+        if loss_iterations < 1 or not 0 < loss_discount <= 1:
+            rule = "loss_iterations must be at least 1 and loss_discount in (0, 1]"
+            raise ValueError(f"{rule}, got {loss_iterations} and {loss_discount}.")
         self.solver = solver
+        self.training_solver = training_solver or solver
         self.energy = energy
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.initial_std = initial_std
+        self.loss_iterations = loss_iterations
+        self.loss_discount = loss_discount
         self.validation_iterations = tuple(validation_iterations)
+        self._training_loss = torch.compile(self.loss, fullgraph=True) if compile else self.loss
         self.mse = MeanSquaredError()
         self.mse_after = torch.nn.ModuleDict({str(n): MeanSquaredError() for n in self.validation_iterations})
 
@@ -63,21 +78,27 @@ class EnergyRegression(pl.LightningModule):
 
     def solve(self, x: Float[Tensor, "batch input_dim"], solver: DCEM | UnrolledGD | None = None) -> Solution:
         """Minimise the energy for each input, with another solver if one is given."""
-        mean = x.new_zeros(len(x), 1)
+        mean = x.new_zeros(len(x), self.energy.output_dim)
         std = torch.full_like(mean, self.initial_std)
         return (solver or self.solver)(lambda y: self.energy(x, y), mean, std)
 
     def iterates(self, x: Tensor, num_iterations: int) -> Float[Tensor, "iterations batch output_dim"]:
         """Predictions after 0, 1, .. num_iterations inner iterations."""
-        solution = self.solve(x, self.solver.traced(num_iterations))
-        assert solution.trace is not None
-        return torch.stack([*(iteration.mean for iteration in solution.trace), solution.mean])
+        return _path(self.solve(x, self.solver.traced(num_iterations)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, y = batch
-        loss = functional.mse_loss(self(x), y)
+        loss = self._training_loss(*batch)
         self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Squared error of the minimiser, discounted over the last inner iterations."""
+        if self.loss_iterations == 1:
+            return functional.mse_loss(self.solve(x, self.training_solver).mean, y)
+        path = _path(self.solve(x, self.training_solver.replace(trace=True)))[-self.loss_iterations :]
+        errors = (path - y).square().mean((1, 2))
+        weights = self.loss_discount ** torch.arange(len(errors) - 1, -1, -1, device=errors.device)
+        return (weights * errors).sum() / weights.sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure(batch, "val")
@@ -106,3 +127,9 @@ class EnergyRegression(pl.LightningModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/mse"}}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def _path(solution: Solution) -> Tensor:
+    """The first mean and the ones after each iteration, ``[iterations + 1, B, Y]``."""
+    assert solution.trace is not None
+    return torch.stack([*(iteration.mean for iteration in solution.trace), solution.mean])

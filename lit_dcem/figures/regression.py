@@ -48,8 +48,8 @@ def draw_surface(axis: Axes, module: EnergyRegression) -> None:
         energy = module.energy(x, grid.expand(len(x), -1).unsqueeze(-1)).float()
     low, high = energy.aminmax(dim=1, keepdim=True)
     height = ((energy - low) / (high - low).clamp_min(1e-12) + 1e-6).log().clamp(-10, 0)
-    axis.imshow(height.T, origin="lower", extent=(0, 2 * math.pi, -7, 7), aspect="auto", cmap="Greys")
-    axis.plot(x, y, color="tab:red", linewidth=1, label="x sin x")
+    axis.imshow(height.T.numpy(), origin="lower", extent=(0, 2 * math.pi, -7, 7), aspect="auto", cmap="Greys")
+    axis.plot(x.numpy(), y.numpy(), color="tab:red", linewidth=1, label="x sin x")
     axis.set(xlabel="x", ylabel="y")
 
 
@@ -59,9 +59,8 @@ def learning_curves(methods: Seeds, curves: Curves) -> Figure:
     left, right = figure.subplots(1, 2)
     for name, seeds in methods.items():
         for label, rows in _labelled(name, curves[name]):
-            left.plot(
-                [r["step"] for r in rows], [r["val/mse"] for r in rows], color=COLOURS[name], label=label, alpha=0.6
-            )
+            steps, errors = [row["step"] for row in rows], [row["val/mse"] for row in rows]
+            left.plot(steps, errors, color=COLOURS[name], label=label, alpha=0.6)
         for label, module in _labelled(name, seeds):
             right.plot(errors_by_iteration(module, 20), color=COLOURS[name], label=label, alpha=0.6)
     left.set(xlabel="updates", ylabel="mean squared error", yscale="log", xscale="log")
@@ -93,8 +92,8 @@ def draw_predictions(axis: Axes, module: EnergyRegression) -> None:
     for n, prediction in enumerate(_iterates(module, x, 30)):
         if n > 0:
             colours, share = (colormaps["Reds"], n / 10) if n <= 10 else (colormaps["Blues"], (n - 10) / 20)
-            axis.plot(x, prediction, color=colours(0.2 + 0.7 * share), linewidth=0.8)
-    axis.plot(x, y, color="black", linewidth=1, linestyle="dashed")
+            axis.plot(x.numpy(), prediction.numpy(), color=colours(0.2 + 0.7 * share), linewidth=0.8)
+    axis.plot(x.numpy(), y.numpy(), color="black", linewidth=1, linestyle="dashed")
     axis.set(xlabel="x", ylabel="y", ylim=(-7, 7))
 
 

@@ -17,10 +17,26 @@ class EnergyNetwork(nn.Module):
         output_dim: Y, the size of y.
         hidden_dim: width of the hidden layers.
         num_layers: number of hidden layers.
+        x_offset: subtracted from x.
+        x_scale: multiplies x, after the offset; a larger one lets the energy vary faster with x.
+        y_scale: multiplies y.
     """
 
-    def __init__(self, input_dim: int = 1, output_dim: int = 1, hidden_dim: int = 128, num_layers: int = 3) -> None:
+    def __init__(
+        self,
+        input_dim: int = 1,
+        output_dim: int = 1,
+        hidden_dim: int = 128,
+        num_layers: int = 3,
+        x_offset: float = 0.0,
+        x_scale: float = 1.0,
+        y_scale: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.output_dim = output_dim
+        self.x_offset = x_offset
+        self.x_scale = x_scale
+        self.y_scale = y_scale
         sizes = [input_dim + output_dim, *[hidden_dim] * num_layers]
         hidden = [(nn.Linear(a, b), nn.Softplus()) for a, b in pairwise(sizes)]
         self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], nn.Linear(sizes[-1], 1))
@@ -29,5 +45,6 @@ class EnergyNetwork(nn.Module):
         self, x: Float[Tensor, "batch input_dim"], y: Float[Tensor, "batch candidates output_dim"]
     ) -> Float[Tensor, "batch candidates"]:
         """Energies of N candidate outputs for each input."""
-        pairs = torch.cat([x.unsqueeze(1).expand(-1, y.shape[1], -1), y], -1)
+        x = (x - self.x_offset) * self.x_scale
+        pairs = torch.cat([x.unsqueeze(1).expand(-1, y.shape[1], -1), y * self.y_scale], -1)
         return self.layers(pairs).squeeze(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -79,9 +80,13 @@ class UnrolledGD(nn.Module):
         """Solve from ``mean``. ``std`` is not used: it is there to make the solvers exchangeable."""
         return unrolled_gd(objective, mean, num_steps=self.num_steps, lr=self.lr, trace=self.trace)
 
+    def replace(self, **changes: Any) -> UnrolledGD:
+        """A solver with some options changed."""
+        return UnrolledGD(**{"num_steps": self.num_steps, "lr": self.lr, "trace": self.trace, **changes})
+
     def traced(self, num_iterations: int) -> UnrolledGD:
         """The same solver with another number of steps, and a trace."""
-        return UnrolledGD(num_iterations, self.lr, trace=True)
+        return self.replace(num_steps=num_iterations, trace=True)
 
     def extra_repr(self) -> str:
         return f"num_steps={self.num_steps}, lr={self.lr}"

@@ -67,8 +67,9 @@ class Refit:
         share = (weights / weights.detach().sum(-1, keepdim=True)).unsqueeze(-1)
         mean = (share * candidates).sum(1)
         variance = (share * (candidates - mean.unsqueeze(1)).square()).sum(1)
-        # The square root has an infinite slope at zero; below the floor the gradient is zero instead.
-        floor = max(self.min_std**2, torch.finfo(variance.dtype).tiny)
+        # The square root has an infinite slope at zero; below the floor the gradient is zero instead. The floor is
+        # where squares of deviations would become denormal numbers, which are slow.
+        floor = max(self.min_std**2, math.sqrt(torch.finfo(variance.dtype).tiny))
         std = variance.clamp_min(floor).sqrt()
         if self.momentum > 0:
             mean = torch.lerp(mean, state.mean, self.momentum)

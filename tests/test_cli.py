@@ -1,0 +1,135 @@
+"""The command line, as a user types it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_dcem.cli import main
+from lit_dcem.lightning_cli import one_sentence
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ["--config", str(ROOT / "configs/regression.yaml"), "--config", str(ROOT / "configs/debug.yaml")]
+SMALL = ["--model.init_args.energy.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]
+FIT = ["fit", *CONFIG, *SMALL]
+RUN = Path("runs/regression/version_0")
+
+
+@pytest.fixture
+def fitted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(FIT)
+    return tmp_path
+
+
+def refused(capsys, *arguments):
+    """Exit code 2 and one sentence, which is returned."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    sentence = next(line for line in lines if line.startswith("lit-dcem: "))
+    assert sentence.endswith(".")
+    return sentence
+
+
+def test_help_needs_no_torch():
+    code = "import sys, lit_dcem.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert all(command in done.stdout for command in ("fit", "validate", "test", "figure"))
+
+
+def test_checkout_script_is_the_command():
+    done = subprocess.run([sys.executable, "cli.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: lit-dcem")
+
+
+def test_fit_writes_a_run_folder(fitted):
+    names = {str(path.relative_to(fitted / RUN)) for path in (fitted / RUN).rglob("*") if path.is_file()}
+    assert {"config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
+    assert any("tfevents" in name for name in names)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("checkpoint", ["last", str(RUN / "checkpoints/last.ckpt")])
+def test_fit_goes_on_in_place(fitted, checkpoint):
+    main([*FIT, "--ckpt_path", checkpoint, "--trainer.max_epochs=3"])
+    assert [path.name for path in (fitted / "runs/regression").iterdir()] == ["version_0"]
+    saved = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 15
+    assert [row["step"] for row in saved["callbacks"]["History"]["rows"]] == [5, 10, 15]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_what_is_typed_wins_over_the_checkpoint(fitted):
+    main([*FIT, "--ckpt_path=last", "--trainer.max_epochs=3", "--model.init_args.solver.init_args.num_elites=7"])
+    saved = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["hyper_parameters"]["solver"]["init_args"]["num_elites"] == 7
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_validate_and_test_print_the_error(fitted, capsys, command):
+    capsys.readouterr()
+    before = sorted(fitted.rglob("*"))
+    main([command, *CONFIG, *SMALL, "--ckpt_path", str(RUN / "checkpoints/best.ckpt")])
+    assert f"{command.removesuffix('idate')}/mse" in capsys.readouterr().out
+    assert sorted(fitted.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["fit", "--config", "nope.yaml"], "nope.yaml"),
+        ([*FIT, "--model.init_args.solver.init_args.num_elite=3"], "num_elite"),
+        ([*FIT, "--model.init_args.solver.init_args.num_elites=300"], "at most num_candidates, got 300 and 100."),
+        ([*FIT, "--model.init_args.loss_iterations=0"], "at least 1"),
+        ([*FIT, "--data.init_args.batch_size=1000"], "got 1000 and 100."),
+        ([*FIT, "--data.init_args.batch_size=x"], "batch_size"),
+        ([*FIT, "--trainer.max_epoch=1"], "--trainer.max_epoch=1"),
+        ([*FIT, "--trainer.accelerator=abacus"], "abacus"),
+        ([*FIT, "--model.class_path=Foo"], "Foo"),
+        ([*FIT, "--ckpt_path", "last"], "no last.ckpt"),
+        ([*FIT, "--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["paint"], "paint"),
+        (["figure", "2000"], "2000"),
+        (["figure", "1", "--run", "nowhere"], "nowhere"),
+        (["export", "nowhere", "out.ckpt"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(capsys, *arguments)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(fitted, capsys):
+    whole = (RUN / "checkpoints/last.ckpt").read_bytes()
+    Path("cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    torch.save({"weights": torch.ones(1)}, "foreign.ckpt")
+    for name in ("cut.ckpt", "foreign.ckpt"):
+        assert name in refused(capsys, *FIT, "--ckpt_path", name)
+        assert name in refused(capsys, "figure", "1", "--run", name)
+
+
+def test_checkpoint_of_another_size_is_refused(fitted, capsys):
+    wider = ["--model.init_args.energy.init_args.hidden_dim=9", "--ckpt_path", "last"]
+    assert "must have the shapes of the model" in refused(capsys, *FIT, *wider)
+
+
+def test_messages_of_jsonargparse_become_the_telling_line():
+    lines = ['Parser key "a.b":', "Does not validate", "Errors:", "- k is wrong", "- Expected a <class 'NoneType'>"]
+    message = "\n  ".join([*lines, "Given value: 3"])
+    assert one_sentence(message) == "a.b: k is wrong."
+    assert one_sentence("File not found") == "File not found."
+
+
+def test_two_processes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "lit_dcem.cli", *FIT, "--trainer.devices=2", "--trainer.strategy=ddp"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    states = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["RandomStates"]["ranks"]
+    assert len(states) == 2

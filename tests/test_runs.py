@@ -1,0 +1,79 @@
+"""Checkpoints can be read back without their config, stripped, and drawn."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_dcem import EnergyRegression
+from lit_dcem.cli import main
+from lit_dcem.runs import history, load_module, newest_run, read_checkpoint, shipped
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--model.init_args.energy.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One short run of each method; returns their folders."""
+    folder, patch = tmp_path_factory.mktemp("runs"), pytest.MonkeyPatch()
+    patch.chdir(folder)
+    for name in ("regression", "regression_gd"):
+        configs = ["--config", str(ROOT / f"configs/{name}.yaml"), "--config", str(ROOT / "configs/debug.yaml")]
+        main(["fit", *configs, *SMALL])
+    patch.undo()
+    return [folder / "runs" / name / "version_0" for name in ("regression", "regression_gd")]
+
+
+def test_module_comes_back_with_its_config_and_weights(runs):
+    path = runs[0] / "checkpoints/last.ckpt"
+    module = load_module(path)
+    assert isinstance(module, EnergyRegression)
+    assert module.solver.options["num_candidates"] == 100
+    assert module.energy.layers[0].out_features == 8
+    for name, value in read_checkpoint(path)["state_dict"].items():
+        assert torch.equal(module.state_dict()[name], value)
+
+
+def test_lightning_loads_it_too(runs):
+    path = runs[0] / "checkpoints/last.ckpt"
+    module = EnergyRegression.load_from_checkpoint(path, weights_only=True)
+    assert module.energy.layers[0].out_features == 8
+
+
+def test_export_keeps_weights_config_and_curve(runs, tmp_path):
+    main(["export", str(runs[0]), str(tmp_path / "small.ckpt")])
+    small, whole = read_checkpoint(tmp_path / "small.ckpt"), read_checkpoint(runs[0] / "checkpoints/last.ckpt")
+    assert "optimizer_states" not in small
+    assert history(small) == history(whole) != []
+    assert load_module(tmp_path / "small.ckpt").state_dict().keys() == whole["state_dict"].keys()
+
+
+def test_newest_run_counts_as_numbers_do(tmp_path):
+    for version in (9, 10):
+        (tmp_path / f"version_{version}/checkpoints").mkdir(parents=True)
+        (tmp_path / f"version_{version}/checkpoints/last.ckpt").touch()
+    assert newest_run(tmp_path) == tmp_path / "version_10/checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize("number", ["1", "5", "6"])
+def test_figures_draw_from_runs(runs, tmp_path, capsys, number):
+    out = tmp_path / "new" / f"{number}.png"
+    main(["figure", number, "--run", *map(str, runs), "--out", str(out)])
+    assert capsys.readouterr().out.strip() == str(out)
+    assert out.stat().st_size > 10_000
+
+
+def test_figures_draw_from_shipped_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["figure", "5"])
+    assert Path("figure5.png").stat().st_size > 10_000
+
+
+def test_shipped_checkpoints_state_their_origin():
+    text = (shipped("checkpoints") / "README.md").read_text()
+    files = sorted(shipped("checkpoints").glob("*.ckpt"))
+    assert files
+    for path in files:
+        assert path.name in text
+        assert load_module(path)
