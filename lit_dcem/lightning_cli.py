@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> None:
         TrainingCLI(
             parser_class=Parser,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"callbacks": [RichProgressBar(), RandomStates(), History()], "inference_mode": False},
+            trainer_defaults={"callbacks": [RandomStates(), History()], "inference_mode": False},
         )
     finally:
         sys.argv = typed
@@ -76,7 +76,7 @@ class TrainingCLI(LightningCLI):
         self.checkpoint = None if path is None else read_checkpoint(path)
         if self.config.subcommand != "fit":
             self._only_measure(config.trainer)
-        elif self.checkpoint is not None:
+        elif path is not None and self.checkpoint is not None:
             _log_in_place(logger, Path(path).resolve(), self.checkpoint["global_step"])
 
     def _only_measure(self, trainer: Any) -> None:
@@ -85,6 +85,7 @@ class TrainingCLI(LightningCLI):
         kept = [each for each in trainer.callbacks or [] if not each.class_path.endswith(serve_training)]
         trainer.callbacks, trainer.logger, trainer.enable_checkpointing = kept, False, False
         self.save_config_callback = None
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
 
     def instantiate_classes(self) -> None:
         try:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from lit_dcem import DCEM, EnergyNetwork, EnergyRegression, RegressionData
 from lit_dcem.callbacks.history import History
@@ -24,12 +24,13 @@ class Losses(pl.Callback):
 def fit(path, max_steps, resume=None, seed=0):
     pl.seed_everything(seed, verbose=False)
     solver = DCEM(num_candidates=10, num_elites=3, num_iterations=3)
-    model = EnergyRegression(solver, EnergyNetwork(hidden_dim=8), validation_iterations=(3,))
+    options = {"lr_scheduler": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.5), "loss_iterations": 2}
+    model = EnergyRegression(solver, EnergyNetwork(hidden_dim=8), validation_iterations=(3,), **options)
     losses, history = Losses(), History()
     checkpoints = ModelCheckpoint(dirpath=path, save_last=True, every_n_train_steps=1, enable_version_counter=False)
     run = pl.Trainer(
         max_steps=max_steps, default_root_dir=path, logger=False, enable_progress_bar=False, accelerator="cpu",
-        enable_model_summary=False, callbacks=[RandomStates(), history, losses, checkpoints],
+        enable_model_summary=False, callbacks=[RandomStates(), history, losses, EMAWeightAveraging(decay=0.5), checkpoints],
     )  # fmt: skip
     run.fit(model, RegressionData(batch_size=7, updates_per_epoch=4), ckpt_path=resume)
     return losses.values, [(row["step"], row["val/mse"]) for row in history.rows]

@@ -69,7 +69,8 @@ def check_distribution(mean: Tensor, std: Tensor, warm_start: Tensor | None, fir
         rule = (
             f"warm_start must be [B, M, D] with [B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
         )
-        fits = warm_start.dim() == 3 and warm_start[:, 0].shape == mean.shape and warm_start.shape[1] < first_size
+        batch, dim = mean.shape
+        fits = warm_start.dim() == 3 and warm_start.shape[::2] == (batch, dim) and warm_start.shape[1] < first_size
         require(fits, rule, list(warm_start.shape))
 
 
