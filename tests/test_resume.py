@@ -27,11 +27,11 @@ def fit(path, max_steps, resume=None, seed=0):
     options = {"lr_scheduler": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.5), "loss_iterations": 2}
     model = EnergyRegression(solver, EnergyNetwork(hidden_dim=8), validation_iterations=(3,), **options)
     losses, history = Losses(), History()
-    checkpoints = ModelCheckpoint(dirpath=path, save_last=True, every_n_train_steps=1, enable_version_counter=False)
-    run = pl.Trainer(
-        max_steps=max_steps, default_root_dir=path, logger=False, enable_progress_bar=False, accelerator="cpu",
-        enable_model_summary=False, callbacks=[RandomStates(), history, losses, EMAWeightAveraging(decay=0.5), checkpoints],
-    )  # fmt: skip
+    saving = {"save_last": True, "every_n_train_steps": 1, "enable_version_counter": False}
+    checkpoints = ModelCheckpoint(dirpath=path, **saving)
+    callbacks = [RandomStates(), history, losses, EMAWeightAveraging(decay=0.5), checkpoints]
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    run = pl.Trainer(max_steps=max_steps, default_root_dir=path, callbacks=callbacks, **quiet)
     run.fit(model, RegressionData(batch_size=7, updates_per_epoch=4), ckpt_path=resume)
     return losses.values, [(row["step"], row["val/mse"]) for row in history.rows]
 

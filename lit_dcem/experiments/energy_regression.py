@@ -39,6 +39,7 @@ class EnergyRegression(pl.LightningModule):
         loss_iterations: the loss takes in the answers after the last so many inner iterations (paper: 1).
         loss_discount: weight of each of them relative to the one after it.
         validation_iterations: numbers n of inner iterations to validate with.
+        validation_repeats: draws of the solver's noise to average a validation over.
         compile: let torch compile the loss, which takes a minute and a C++ compiler, and pays for small batches.
     """
 
@@ -53,12 +54,15 @@ class EnergyRegression(pl.LightningModule):
         loss_iterations: int = 1,
         loss_discount: float = 1.0,
         validation_iterations: Sequence[int] = (1, 5, 8, 10, 15, 20),
+        validation_repeats: int = 1,
         compile: bool = False,
     ) -> None:
         super().__init__()
         if loss_iterations < 1 or not 0 < loss_discount <= 1:
             rule = "loss_iterations must be at least 1 and loss_discount in (0, 1]"
             raise ValueError(f"{rule}, got {loss_iterations} and {loss_discount}.")
+        if validation_repeats < 1:
+            raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
         self.solver = solver
         self.training_solver = training_solver or solver
         self.energy = energy
@@ -68,6 +72,7 @@ class EnergyRegression(pl.LightningModule):
         self.loss_iterations = loss_iterations
         self.loss_discount = loss_discount
         self.validation_iterations = tuple(validation_iterations)
+        self.validation_repeats = validation_repeats
         self._training_loss = torch.compile(self.loss, fullgraph=True) if compile else self.loss
         self.mse = MeanSquaredError()
         self.mse_after = torch.nn.ModuleDict({str(n): MeanSquaredError() for n in self.validation_iterations})
@@ -109,15 +114,19 @@ class EnergyRegression(pl.LightningModule):
     def _measure(self, batch: Batch, stage: str) -> None:
         """Every validation draws the same noise, and training's is left alone."""
         x, y = batch
-        with isolate_rng():
-            torch.manual_seed(0)
-            self.mse(self(x), y)
-            iterates = self.iterates(x, max(self.validation_iterations))
+        for repeat in range(self.validation_repeats):
+            with isolate_rng():
+                torch.manual_seed(repeat)
+                self.mse.update(self(x), y)
+                iterates = self.iterates(x, max(self.validation_iterations))
+            for n, metric in self._mse_after():
+                metric.update(iterates[n], y)
         self.log(f"{stage}/mse", self.mse, prog_bar=True)
-        for n, metric in self.mse_after.items():
-            assert isinstance(metric, MeanSquaredError)
-            metric(iterates[int(n)], y)
+        for n, metric in self._mse_after():
             self.log(f"{stage}/mse_{n}", metric)
+
+    def _mse_after(self) -> list[tuple[int, MeanSquaredError]]:
+        return [(int(n), metric) for n, metric in self.mse_after.items() if isinstance(metric, MeanSquaredError)]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.energy.parameters())
