@@ -103,7 +103,7 @@ class TrainingCLI(LightningCLI):
         self.model.save_hyperparameters({**origin, **model.get("init_args", {})}, logger=False)
 
     def after_fit(self) -> None:
-        checkpoints = self.trainer.checkpoint_callback
+        checkpoints = self.trainer.checkpoint_callback  # the first one
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
             best = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
             rank_zero_info(f"Best {best} in {checkpoints.best_model_path}; go on with --ckpt_path last.")
