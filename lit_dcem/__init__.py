@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lit_dcem.data.cartpole import CartpoleStates
     from lit_dcem.data.regression import RegressionData
     from lit_dcem.experiments.energy_regression import EnergyRegression
+    from lit_dcem.models.action_decoder import ActionDecoder
     from lit_dcem.models.energy import EnergyNetwork
     from lit_dcem.solvers.cem import DCEM, cem, dcem
     from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from lit_dcem.types import Iteration, Objective, Solution
 
 _HOMES = {
+    "ActionDecoder": "models.action_decoder",
+    "CartpoleStates": "data.cartpole",
     "DCEM": "solvers.cem",
     "LML": "solvers.lml",
     "EnergyNetwork": "models.energy",
@@ -37,6 +41,8 @@ _HOMES = {
 __all__ = [
     "DCEM",
     "LML",
+    "ActionDecoder",
+    "CartpoleStates",
     "EnergyNetwork",
     "EnergyRegression",
     "Iteration",

@@ -184,7 +184,7 @@ def _midpoint(ordered: Tensor, k: int) -> tuple[Tensor, Tensor]:
     centre = (pair * 0.5).sum(-1, keepdim=True)
     if not is_free_to_look(ordered):
         centre = torch.where(best > -math.inf, centre, math.nan)
-    return centre, (pair - centre).mean(-1, keepdim=True)
+    return centre, (pair - centre).sum(-1, keepdim=True) * 0.5
 
 
 def _newton(odds: Tensor, k: int) -> Tensor:

@@ -1,0 +1,98 @@
+"""A decoder from a latent vector to a sequence of actions within bounds (section 5.2 of the paper)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class ActionDecoder(nn.Module):
+    """Multi-layer perceptron from z to H actions of A numbers, squashed to their bounds by a sigmoid.
+
+    Weights start as N(0, (init_scale * 2 / sqrt(fan_in + fan_out))^2), biases at 0. With ``init_scale=1`` an untrained
+    decoder hardly leaves the middle of the bounds (figure 7).
+
+    Args:
+        latent_dim: size of z.
+        horizon: H, steps of the sequence.
+        action_dim: A, numbers in an action.
+        hidden_dim: width of the hidden layers (paper: 256).
+        num_layers: number of hidden layers (paper: 3).
+        activation: "elu" (paper), "relu" or "tanh".
+        init_scale: alpha of figure 7.
+        bias: whether layers have one; without, z = 0 is the middle of the bounds.
+        lower: bound of every number, or one for each of the A (paper's cartpole: -100 and 100 N).
+        upper: as ``lower``.
+
+    Raises:
+        ValueError: a size, an activation, a scale or bounds that cannot be.
+    """
+
+    lower: Tensor
+    upper: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int,
+        horizon: int,
+        action_dim: int = 1,
+        hidden_dim: int = 256,
+        num_layers: int = 3,
+        activation: Literal["elu", "relu", "tanh"] = "elu",
+        init_scale: float = 1.0,
+        bias: bool = True,
+        lower: float | Sequence[float] = -1.0,
+        upper: float | Sequence[float] = 1.0,
+    ) -> None:
+        super().__init__()
+        sizes = {"latent_dim": latent_dim, "horizon": horizon, "action_dim": action_dim}
+        _check(activation, init_scale, **sizes, hidden_dim=hidden_dim, num_layers=num_layers)
+        self.horizon, self.action_dim = horizon, action_dim
+        for name, bound in _bounds(lower, upper, action_dim).items():
+            self.register_buffer(name, bound, persistent=False)
+        widths = [latent_dim, *[hidden_dim] * num_layers]
+        hidden = [(_linear(a, b, init_scale, bias), ACTIVATIONS[activation]()) for a, b in pairwise(widths)]
+        last = _linear(hidden_dim, horizon * action_dim, init_scale, bias)
+        self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], last)
+
+    def forward(self, latent: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon action_dim"]:
+        """Actions of each latent vector."""
+        actions = self.layers(latent).unflatten(-1, (self.horizon, self.action_dim))
+        return torch.lerp(self.lower, self.upper, actions.to(self.lower.dtype).sigmoid())
+
+
+def _linear(fan_in: int, fan_out: int, scale: float, bias: bool) -> nn.Linear:
+    layer = nn.Linear(fan_in, fan_out, bias)
+    nn.init.normal_(layer.weight, std=scale * 2 / math.sqrt(fan_in + fan_out))
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _check(activation: str, init_scale: float, **sizes: int) -> None:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation}.")
+    if not 0 < init_scale < math.inf:
+        raise ValueError(f"init_scale must be positive and finite, got {init_scale}.")
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}.")
+
+
+def _bounds(lower: float | Sequence[float], upper: float | Sequence[float], action_dim: int) -> dict[str, Tensor]:
+    bounds = {"lower": lower, "upper": upper}
+    tensors = {name: torch.as_tensor(bound, dtype=torch.get_default_dtype()) for name, bound in bounds.items()}
+    for name, tensor in tensors.items():
+        if tensor.shape not in ((), (1,), (action_dim,)):
+            raise ValueError(f"{name} must be one number or one for each of {action_dim}, got {bounds[name]}.")
+    if not (tensors["lower"] < tensors["upper"]).all() or not all(t.isfinite().all() for t in tensors.values()):
+        raise ValueError(f"lower must be below upper and both finite, got {lower} and {upper}.")
+    return {name: tensor.expand(action_dim).clone() for name, tensor in tensors.items()}

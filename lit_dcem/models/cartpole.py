@@ -1,0 +1,84 @@
+"""The cartpole of section 5.2 of the paper: differentiable dynamics and cost, for any batch of states.
+
+A state is (x, dx, cos th, sin th, w): cart position [m] and velocity [m/s], pole angle th with 0 upright, and angular
+velocity w [rad/s]. An action is one force on the cart [N], which the dynamics clamp. With M the mass of cart and pole::
+
+    a     = (force + m l w^2 sin th) / M
+    alpha = (g sin th - a cos th) / (l (4/3 - m cos^2 th / M))
+    acc   = a - m l alpha cos th / M
+    x' = x + dt dx,  dx' = dx + dt acc,  th' = th + dt w,  w' = w + dt alpha     (explicit Euler)
+
+The reward of a step is taken at the state before the action, with the action as given, not as clamped.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+GRAVITY = 9.8
+"""m/s^2"""
+POLE_MASS = 0.1
+"""m, in kg"""
+TOTAL_MASS = 1.0 + POLE_MASS
+"""M, in kg: the cart's and the pole's"""
+HALF_LENGTH = 0.5
+"""l, in m: half of the pole"""
+TIME_STEP = 0.05
+"""dt, in s"""
+MAX_FORCE = 100.0
+"""bound of the force either way, in N"""
+POSITION_COST = 0.1
+"""of a step, per m^2"""
+FORCE_COST = 1e-5
+"""of a step, per N^2"""
+
+
+def step(state: Float[Tensor, "*batch 5"], force: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 5"]:
+    """The state one time step later."""
+    x, dx, cos, sin, w = state.unbind(-1)
+    acc, alpha = _accelerations(cos, sin, TIME_STEP * w, _push(force))
+    angle = torch.atan2(sin, cos) + TIME_STEP * w
+    moved = x + TIME_STEP * dx, dx + acc / TIME_STEP, angle.cos(), angle.sin(), w + alpha / TIME_STEP
+    return torch.stack(moved, -1)
+
+
+def reward(state: Float[Tensor, "*batch 5"], force: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """``cos th - 0.1 x^2 - 1e-5 force^2``, at the state before the step."""
+    x, _, cos, _, _ = state.unbind(-1)
+    return cos - POSITION_COST * x.square() - FORCE_COST * force.square()
+
+
+def rollout_cost(
+    state: Float[Tensor, "*batch 5"], actions: Float[Tensor, "*batch candidates horizon"]
+) -> Float[Tensor, "*batch candidates"]:
+    """Minus the summed rewards of N candidate sequences of H forces for each state, in the state's precision.
+
+    What `step` and `reward` give in a loop, several times faster: time counts in steps, so that Euler needs no factors,
+    the coordinates stay apart, and the last force costs but moves nothing that is rewarded.
+    """
+    x, dx, cos, sin, w = state.unsqueeze(-2).unbind(-1)
+    dx, w, angle = TIME_STEP * dx, TIME_STEP * w, torch.atan2(sin, cos)
+    actions = actions.to(state.dtype)
+    squares, uprightness = x * x, cos
+    for push in _push(actions).movedim(-1, 0).contiguous()[:-1]:
+        acc, alpha = _accelerations(cos, sin, w, push)
+        x, dx, angle, w = x + dx, dx + acc, angle + w, w + alpha
+        cos, sin = angle.cos(), angle.sin()
+        squares, uprightness = squares + x * x, uprightness + cos
+    return POSITION_COST * squares + FORCE_COST * actions.square().sum(-1) - uprightness
+
+
+def _push(force: Tensor) -> Tensor:
+    """The force within its bounds over the total mass, in m per step^2."""
+    return force.clamp(-MAX_FORCE, MAX_FORCE) * (TIME_STEP**2 / TOTAL_MASS)
+
+
+def _accelerations(cos: Tensor, sin: Tensor, w: Tensor, push: Tensor) -> tuple[Tensor, Tensor]:
+    """``(acc, alpha)`` of the module's equations with the time in steps: w in rad per step, all else per step^2."""
+    lever = POLE_MASS * HALF_LENGTH / TOTAL_MASS
+    a = torch.addcmul(push, w * w, sin, value=lever)
+    inertia = torch.rsub(cos * cos, HALF_LENGTH * 4 / 3, alpha=HALF_LENGTH * POLE_MASS / TOTAL_MASS)
+    alpha = torch.addcmul((GRAVITY * TIME_STEP**2) * sin, a, cos, value=-1) / inertia
+    return torch.addcmul(a, alpha, cos, value=-lever), alpha
