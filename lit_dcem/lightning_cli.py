@@ -31,17 +31,20 @@ def run(arguments: list[str]) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
         lambda record: "Tip" not in record.getMessage()
     )
-    torch.set_flush_denormal(True)  # on CPU; far below what float32 can tell apart, and slow
+    torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
     # Lightning starts the processes of other ranks with sys.argv.
     typed, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         TrainingCLI(
             parser_class=Parser,
             save_config_kwargs={"overwrite": True},
+            # Ours is below; with Lightning's, optimizers hold the whole command line, and an averaged model copies it.
+            load_from_checkpoint_support=False,
             trainer_defaults={"callbacks": [RandomStates(), History()], "inference_mode": False},
         )
     finally:
         sys.argv = typed
+        torch.set_flush_denormal(False)
 
 
 class Parser(LightningArgumentParser):
@@ -81,7 +84,7 @@ class TrainingCLI(LightningCLI):
 
     def _only_measure(self, trainer: Any) -> None:
         """Print the metrics, and leave no files."""
-        serve_training = ("ModelCheckpoint", "LearningRateMonitor")
+        serve_training = ("ModelCheckpoint", "LearningRateMonitor", "WeightAveraging")
         kept = [each for each in trainer.callbacks or [] if not each.class_path.endswith(serve_training)]
         trainer.callbacks, trainer.logger, trainer.enable_checkpointing = kept, False, False
         self.save_config_callback = None
