@@ -80,6 +80,8 @@ class TrainingCLI(LightningCLI):
         if self.config.subcommand != "fit":
             self._only_measure(config.trainer)
         elif path is not None and self.checkpoint is not None:
+            if "optimizer_states" not in self.checkpoint:
+                raise UsageError(f"Training goes on from a whole checkpoint, got {path}, an exported one.")
             _log_in_place(logger, Path(path).resolve(), self.checkpoint["global_step"])
 
     def _only_measure(self, trainer: Any) -> None:
@@ -130,7 +132,8 @@ def _log_in_place(logger: Any, checkpoint: Path, step: int) -> None:
     """Go on in the run folder of the checkpoint, if it is one of this config's; drop what was logged after it."""
     folder, version = _runs_folder(logger), checkpoint.parent.parent
     if folder and version.parent == folder.resolve():
-        logger.init_args.version = int(version.name.removeprefix("version_"))
+        number = version.name.removeprefix("version_")
+        logger.init_args.version = int(number) if number.isdigit() else version.name
         logger.dict_kwargs = {"purge_step": step}
 
 

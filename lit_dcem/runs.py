@@ -88,7 +88,7 @@ def checkpoint_of(run: str | Path) -> Path:
 
 def newest_run(folder: str | Path) -> Path | None:
     """The last checkpoint of the newest ``version_N`` below a folder, if any holds one."""
-    found = Path(folder).glob("version_*/checkpoints/last.ckpt")
+    found = Path(folder).glob("version_[0-9]*/checkpoints/last.ckpt")
     return max(found, key=lambda path: int(path.parts[-3].removeprefix("version_")), default=None)
 
 

@@ -82,6 +82,7 @@ def test_validate_and_test_print_the_error(fitted, capsys, command):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["fit"], "model"),
         (["fit", "--config", "nope.yaml"], "nope.yaml"),
         ([*FIT, "--model.init_args.solver.init_args.num_elite=3"], "num_elite"),
         ([*FIT, "--model.init_args.solver.init_args.num_elites=300"], "at most num_candidates, got 300 and 100."),
@@ -112,6 +113,15 @@ def test_damaged_and_foreign_checkpoints_are_refused(fitted, capsys):
     for name in ("cut.ckpt", "foreign.ckpt"):
         assert name in refused(capsys, *FIT, "--ckpt_path", name)
         assert name in refused(capsys, "figure", "1", "--run", name)
+
+
+def test_training_does_not_go_on_from_an_exported_checkpoint(fitted, capsys):
+    main(["export", str(RUN), "small.ckpt"])
+    assert "small.ckpt" in refused(capsys, *FIT, "--ckpt_path", "small.ckpt")
+
+
+def test_last_checkpoint_is_the_last_one(fitted):
+    assert torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 10
 
 
 def test_checkpoint_of_another_size_is_refused(fitted, capsys):

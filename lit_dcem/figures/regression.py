@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -32,12 +32,7 @@ def target_points(count: int) -> tuple[Tensor, Tensor]:
 
 def energy_surfaces(methods: Seeds) -> Figure:
     """Figure 1: the energy over (x, y) of the first seed of each method; light is low, red is the target."""
-    figure = Figure(figsize=(5 * len(methods), 4), layout="constrained")
-    axes = figure.subplots(1, len(methods), squeeze=False)[0]
-    for axis, (name, seeds) in zip(axes, methods.items(), strict=True):
-        draw_surface(axis, seeds[0])
-        axis.set_title(name)
-    return figure
+    return _side_by_side(methods, draw_surface)
 
 
 def draw_surface(axis: Axes, module: EnergyRegression) -> None:
@@ -78,12 +73,7 @@ def errors_by_iteration(module: EnergyRegression, num_iterations: int) -> list[f
 
 def predictions(methods: Seeds) -> Figure:
     """Figure 6: predictions after 1 .. 30 inner iterations, red up to 10 (as in training), blue beyond."""
-    figure = Figure(figsize=(5 * len(methods), 4), layout="constrained")
-    axes = figure.subplots(1, len(methods), squeeze=False)[0]
-    for axis, (name, seeds) in zip(axes, methods.items(), strict=True):
-        draw_predictions(axis, seeds[0])
-        axis.set_title(name)
-    return figure
+    return _side_by_side(methods, draw_predictions)
 
 
 def draw_predictions(axis: Axes, module: EnergyRegression) -> None:
@@ -95,6 +85,16 @@ def draw_predictions(axis: Axes, module: EnergyRegression) -> None:
             axis.plot(x.numpy(), prediction.numpy(), color=colours(0.2 + 0.7 * share), linewidth=0.8)
     axis.plot(x.numpy(), y.numpy(), color="black", linewidth=1, linestyle="dashed")
     axis.set(xlabel="x", ylabel="y", ylim=(-7, 7))
+
+
+def _side_by_side(methods: Seeds, draw: Callable[[Axes, EnergyRegression], None]) -> Figure:
+    """A panel for the first seed of each method."""
+    figure = Figure(figsize=(5 * len(methods), 4), layout="constrained")
+    axes = figure.subplots(1, len(methods), squeeze=False)[0]
+    for axis, (name, seeds) in zip(axes, methods.items(), strict=True):
+        draw(axis, seeds[0])
+        axis.set_title(name)
+    return figure
 
 
 def _iterates(module: EnergyRegression, x: Tensor, num_iterations: int) -> Tensor:
