@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -39,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    os.environ.setdefault("MUJOCO_GL", "disabled")
     from lit_dcem.lightning_cli import run
 
     run(arguments)

@@ -39,14 +39,16 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
 
 def _figure(number: str, paths: Sequence[Path]) -> Figure:
     methods: dict[str, list[EnergyRegression]] = {}
-    curves: dict[str, list[list[dict[str, float]]]] = {}
+    paths_of: dict[str, list[Path]] = {}
     for path in paths:
         module = load_module(path)
         if not isinstance(module, EnergyRegression):
             raise UsageError(f"Figure {number} needs runs of EnergyRegression, got {type(module).__name__} in {path}.")
         name = "DCEM" if isinstance(module.solver, DCEM) else "unrolled GD"
         methods.setdefault(name, []).append(module)
-        curves.setdefault(name, []).append(history(read_checkpoint(path)))
+        paths_of.setdefault(name, []).append(path)
     if number == "1":
         return energy_surfaces(methods)
-    return learning_curves(methods, curves) if number == "5" else predictions(methods)
+    if number == "6":
+        return predictions(methods)
+    return learning_curves(methods, {name: [history(read_checkpoint(p)) for p in ps] for name, ps in paths_of.items()})

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
+from lit_dcem.data.regression import target
 from lit_dcem.experiments.energy_regression import EnergyRegression
 
 Item = TypeVar("Item")
@@ -27,7 +28,7 @@ COLOURS = {"DCEM": "tab:blue", "unrolled GD": "tab:red"}
 def target_points(count: int) -> tuple[Tensor, Tensor]:
     """Inputs ``[count, 1]`` evenly over [0, 2 pi], and x sin x."""
     x = torch.linspace(0, 2 * math.pi, count).unsqueeze(1)
-    return x, x * x.sin()
+    return x, target(x)
 
 
 def energy_surfaces(methods: Seeds) -> Figure:
