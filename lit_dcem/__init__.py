@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lit_dcem.data.cartpole import CartpoleStates
     from lit_dcem.data.regression import RegressionData
+    from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
     from lit_dcem.experiments.energy_regression import EnergyRegression
     from lit_dcem.models.action_decoder import ActionDecoder
     from lit_dcem.models.energy import EnergyNetwork
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ActionDecoder": "models.action_decoder",
+    "CartpoleEmbedding": "experiments.cartpole_embedding",
     "CartpoleStates": "data.cartpole",
     "DCEM": "solvers.cem",
     "LML": "solvers.lml",
@@ -42,6 +44,7 @@ __all__ = [
     "DCEM",
     "LML",
     "ActionDecoder",
+    "CartpoleEmbedding",
     "CartpoleStates",
     "EnergyNetwork",
     "EnergyRegression",

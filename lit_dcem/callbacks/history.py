@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 
 class History(pl.Callback):
-    """Records every validation during training: step, seconds trained, and all ``val/`` metrics.
+    """Records every validation during training: step, seconds trained, mean loss since the last one, ``val/`` metrics.
 
     Kept in the checkpoint, so that a curve survives a resumed run and a figure needs nothing but the checkpoint.
     Seconds count training and validation, and go on where a resumed run left off.
@@ -19,20 +20,32 @@ class History(pl.Callback):
         self.rows: list[dict[str, float]] = []
         self._seconds = 0.0
         self._started = time.perf_counter()
+        self._loss, self._updates = torch.zeros(()), 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "loss": self._loss, "updates": self._updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+        self._loss, self._updates = state_dict["loss"], state_dict["updates"]
         self._seconds = self.rows[-1]["seconds"] if self.rows else 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs["loss"].detach()
+        self._loss = self._loss.to(loss) + loss  # stays on the device: no waiting for it
+        self._updates += 1
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         seconds = self._seconds + time.perf_counter() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if self._updates:
+            metrics["train/loss"] = float(self._loss) / self._updates
+            self._loss, self._updates = torch.zeros(()), 0
         self.rows.append({"step": float(trainer.global_step), "seconds": seconds, **metrics})

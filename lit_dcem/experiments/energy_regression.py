@@ -12,9 +12,9 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanSquaredError
 
+from lit_dcem.experiments.training import check_loss_over_iterates, discounted, iterates, optimize
 from lit_dcem.models.energy import EnergyNetwork
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.solvers.gradient_descent import UnrolledGD
@@ -58,9 +58,7 @@ class EnergyRegression(pl.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if loss_iterations < 1 or not 0 < loss_discount <= 1:
-            rule = "loss_iterations must be at least 1 and loss_discount in (0, 1]"
-            raise ValueError(f"{rule}, got {loss_iterations} and {loss_discount}.")
+        check_loss_over_iterates(loss_iterations, loss_discount)
         if validation_repeats < 1:
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
         self.solver = solver
@@ -89,7 +87,7 @@ class EnergyRegression(pl.LightningModule):
 
     def iterates(self, x: Tensor, num_iterations: int) -> Float[Tensor, "iterations batch output_dim"]:
         """Predictions after 0, 1, .. num_iterations inner iterations."""
-        return _path(self.solve(x, self.solver.traced(num_iterations)))
+        return iterates(self.solve(x, self.solver.traced(num_iterations)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._training_loss(*batch)
@@ -100,10 +98,8 @@ class EnergyRegression(pl.LightningModule):
         """Squared error of the minimiser, discounted over the last inner iterations."""
         if self.loss_iterations == 1:
             return functional.mse_loss(self.solve(x, self.training_solver).mean, y)
-        path = _path(self.solve(x, self.training_solver.replace(trace=True)))[-self.loss_iterations :]
-        errors = (path - y).square().mean((1, 2))
-        weights = self.loss_discount ** torch.arange(len(errors) - 1, -1, -1, device=errors.device)
-        return (weights * errors).sum() / weights.sum()
+        path = iterates(self.solve(x, self.training_solver.replace(trace=True)))[-self.loss_iterations :]
+        return discounted((path - y).square().mean((1, 2)), self.loss_discount)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure(batch, "val")
@@ -118,9 +114,9 @@ class EnergyRegression(pl.LightningModule):
             with isolate_rng():
                 torch.manual_seed(repeat)
                 self.mse.update(self(x), y)
-                iterates = self.iterates(x, max(self.validation_iterations))
+                path = self.iterates(x, max(self.validation_iterations))
             for n, metric in self._mse_after():
-                metric.update(iterates[n], y)
+                metric.update(path[n], y)
         self.log(f"{stage}/mse", self.mse, prog_bar=True)
         for n, metric in self._mse_after():
             self.log(f"{stage}/mse_{n}", metric)
@@ -129,16 +125,4 @@ class EnergyRegression(pl.LightningModule):
         return [(int(n), metric) for n, metric in self.mse_after.items() if isinstance(metric, MeanSquaredError)]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.optimizer(self.energy.parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        scheduler = self.lr_scheduler(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/mse"}}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-
-def _path(solution: Solution) -> Tensor:
-    """The first mean and the ones after each iteration, ``[iterations + 1, B, Y]``."""
-    assert solution.trace is not None
-    return torch.stack([*(iteration.mean for iteration in solution.trace), solution.mean])
+        return optimize(self.energy.parameters(), self.optimizer, self.lr_scheduler, "val/mse")

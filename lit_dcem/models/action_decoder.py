@@ -55,7 +55,7 @@ class ActionDecoder(nn.Module):
         super().__init__()
         sizes = {"latent_dim": latent_dim, "horizon": horizon, "action_dim": action_dim}
         _check(activation, init_scale, **sizes, hidden_dim=hidden_dim, num_layers=num_layers)
-        self.horizon, self.action_dim = horizon, action_dim
+        self.latent_dim, self.horizon, self.action_dim = latent_dim, horizon, action_dim
         for name, bound in _bounds(lower, upper, action_dim).items():
             self.register_buffer(name, bound, persistent=False)
         widths = [latent_dim, *[hidden_dim] * num_layers]

@@ -133,6 +133,12 @@ class DCEM(nn.Module):
     def forward(self, objective: Objective, mean: Tensor, std: Tensor) -> Solution:
         return dcem(objective, mean, std, **self.options)
 
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether gradients pass through the search: at temperature 0, that is CEM, none do."""
+        temperature = self.options.get("temperature", OPTIONS["temperature"])
+        return isinstance(temperature, Tensor) or temperature != 0
+
     def replace(self, **changes: Any) -> DCEM:
         """A solver with some options changed."""
         return DCEM(**{**self.options, **changes})

@@ -1,0 +1,145 @@
+"""Cartpole: learn a latent space of action sequences through DCEM (section 5.2 of the paper, figures 2, 7 to 10)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.seed import isolate_rng
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from lit_dcem.experiments.training import check_loss_over_iterates, discounted, iterates, optimize
+from lit_dcem.models.action_decoder import ActionDecoder
+from lit_dcem.models.cartpole import rollout_cost
+from lit_dcem.solvers.cem import DCEM
+from lit_dcem.types import Objective, Solution
+
+EXPERT_COST = -9.05
+"""mean validation cost of the paper's expert, CEM over the 20 forces (100 candidates, 10 elites, 30 iterations)"""
+
+
+class CartpoleEmbedding(pl.LightningModule):
+    """Searches a latent space for the cheapest decoded forces, and trains the decoder on the cost of what it finds.
+
+    Algorithm "learning an embedded control space with DCEM": z_hat = argmin over z of C(z; state), by DCEM, where C is
+    the cost of the rollout under the decoded forces; then a gradient step on C(z_hat) through the whole search. At
+    temperature 0 the search has no derivative, and the gradient is that of the cost at z_hat alone.
+
+    Called with states ``[B, 5]`` it is a planner: it returns the forces ``[B, H]``. Logs ``train/cost``; ``val/cost``,
+    the cost of the planned forces averaged over states and solver seeds; ``val/cost_training``, that of the mean
+    which the search of training ends with, over one seed; and ``val/improvement``, val/cost
+    over the expert's.
+
+    Args:
+        decoder: from z to forces [N].
+        solver: plans.
+        training_solver: searches in training, where gradients go through it; ``solver`` if none is given.
+        optimizer: made from the decoder's parameters.
+        lr_scheduler: steps once an epoch, after validation; one that halves on a plateau watches ``val/cost``.
+        initial_std: standard deviation of the first candidates (paper: 0.5); their mean is 0.
+        answer: plan with the last "mean" of the search (paper), or the "best" point it met.
+        loss_iterations: the loss takes in the answers after the last so many iterations (paper: 1).
+        loss_discount: weight of each of them relative to the one after it.
+        validation_repeats: solver seeds to average a validation over.
+        expert_cost: what the improvement factor compares with [cost of a sequence].
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        decoder: ActionDecoder,
+        solver: DCEM,
+        training_solver: DCEM | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        initial_std: float = 0.5,
+        answer: Literal["mean", "best"] = "mean",
+        loss_iterations: int = 1,
+        loss_discount: float = 1.0,
+        validation_repeats: int = 5,
+        expert_cost: float = EXPERT_COST,
+    ) -> None:
+        super().__init__()
+        check_loss_over_iterates(loss_iterations, loss_discount)
+        if validation_repeats < 1:
+            raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
+        if decoder.action_dim != 1:
+            raise ValueError(f"The cartpole has one force a step, so action_dim must be 1, got {decoder.action_dim}.")
+        self.decoder = decoder
+        self.solver = solver
+        self.training_solver = training_solver or solver
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.initial_std = initial_std
+        self.answer = answer
+        self.loss_iterations = loss_iterations
+        self.loss_discount = loss_discount
+        self.validation_repeats = validation_repeats
+        self.expert_cost = expert_cost
+        self.cost = MeanMetric()
+        self.cost_training = MeanMetric()
+
+    def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
+        """Planned forces [N] from each state on."""
+        solution = self.solve(states)
+        return self.decode(solution.best if self.answer == "best" else solution.mean)
+
+    def decode(self, latents: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon"]:
+        """Force sequences [N] of latent vectors."""
+        return self.decoder(latents).squeeze(-1)
+
+    def objective(self, states: Float[Tensor, "batch 5"]) -> Objective:
+        """Cost of the forces that latent vectors ``[B, N, latent_dim]`` stand for."""
+        return lambda latents: rollout_cost(states, self.decode(latents))
+
+    def solve(self, states: Float[Tensor, "batch 5"], solver: DCEM | None = None) -> Solution:
+        """Search the latent space for each state, with another solver if one is given."""
+        mean = states.new_zeros(len(states), self.decoder.latent_dim)
+        return (solver or self.solver)(self.objective(states), mean, torch.full_like(mean, self.initial_std))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("train/cost", loss, prog_bar=True)
+        return loss
+
+    def loss(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, ""]:
+        """Cost at the answer of the search, discounted over its last iterations."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
+            solution = self.solve(states, self.training_solver.replace(trace=True))
+        answers = iterates(solution)[-self.loss_iterations :].transpose(0, 1)
+        return discounted(self.objective(states)(answers).mean(0), self.loss_discount)
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def _measure(self, states: Tensor, stage: str) -> None:
+        """Every validation draws the same noise, and training's is left alone."""
+        with isolate_rng():
+            for seed in range(self.validation_repeats):
+                torch.manual_seed(seed)
+                self.cost.update(rollout_cost(states, self(states).unsqueeze(1)))
+            self.cost_training.update(self.solve(states, self.training_solver).value)
+        self.log(f"{stage}/cost", self.cost, prog_bar=True)
+        self.log(f"{stage}/cost_training", self.cost_training)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_improvement("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_improvement("test")
+
+    def _log_improvement(self, stage: str) -> None:
+        self.log(f"{stage}/improvement", self.cost.compute() / self.expert_cost)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimize(self.decoder.parameters(), self.optimizer, self.lr_scheduler, "val/cost")

@@ -1,0 +1,49 @@
+"""What training through a solver has in common across experiments: its loss over iterates, optimizer and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from lit_dcem.types import Solution
+
+
+def check_loss_over_iterates(loss_iterations: int, loss_discount: float) -> None:
+    """Raise a ValueError for options of `discounted` that make no sense."""
+    if loss_iterations < 1 or not 0 < loss_discount <= 1:
+        rule = "loss_iterations must be at least 1 and loss_discount in (0, 1]"
+        raise ValueError(f"{rule}, got {loss_iterations} and {loss_discount}.")
+
+
+def iterates(solution: Solution) -> Float[Tensor, "iterations batch dim"]:
+    """The first mean of a traced solution, and the ones after each iteration."""
+    assert solution.trace is not None
+    return torch.stack([*(iteration.mean for iteration in solution.trace), solution.mean])
+
+
+def discounted(errors: Float[Tensor, " iterations"], discount: float) -> Float[Tensor, ""]:
+    """Mean of the errors of the last iterates, each weighing ``discount`` of the one after it."""
+    weights = discount ** torch.arange(len(errors) - 1, -1, -1, device=errors.device)
+    return (weights * errors).sum() / weights.sum()
+
+
+def optimize(
+    parameters: Iterable[nn.Parameter],
+    optimizer: OptimizerCallable,
+    lr_scheduler: LRSchedulerCallable | None,
+    monitor: str,
+) -> OptimizerLRScheduler:
+    """What ``configure_optimizers`` returns; a scheduler that waits for a plateau watches ``monitor``."""
+    built = optimizer(parameters)
+    if lr_scheduler is None:
+        return built
+    scheduler = lr_scheduler(built)
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+    return {"optimizer": built, "lr_scheduler": scheduler}
