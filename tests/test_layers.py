@@ -14,10 +14,11 @@ LEVELS = [
     {"experiments"},
     {"evaluation", "runs", "figures", "callbacks", "sweep"},
     {"lightning_cli"},
+    {"evaluate"},
     {"cli"},
 ]
 # A figure may be drawn by a callback, and a run may be read by a figure; not the other way around.
-WITHIN = {("figures", "runs"), ("callbacks", "figures"), ("runs", "errors")}
+WITHIN = {("figures", "runs"), ("callbacks", "figures"), ("sweep", "runs")}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

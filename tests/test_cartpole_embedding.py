@@ -1,0 +1,131 @@
+"""The cartpole experiment: gradients through the search, what it measures, and that it learns."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.testing import assert_close
+
+from lit_dcem import DCEM, ActionDecoder, CartpoleEmbedding, CartpoleStates
+from lit_dcem.callbacks.history import History
+from lit_dcem.data.cartpole import validation_states
+from lit_dcem.models.cartpole import rollout_cost
+
+SMALL = {"num_candidates": 12, "num_elites": 3, "num_iterations": 3, "lower": -1.0, "upper": 1.0}
+QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+
+
+def module(temperature=1.0, **options):
+    torch.manual_seed(0)
+    decoder = ActionDecoder(2, 20, hidden_dim=16, num_layers=2, init_scale=2.0, lower=-100.0, upper=100.0)
+    return CartpoleEmbedding(decoder, DCEM(**SMALL, temperature=temperature), **options)
+
+
+def trainer(path, **options):
+    options = {"enable_checkpointing": False, "inference_mode": False, **QUIET, **options}
+    return pl.Trainer(default_root_dir=path, **options)
+
+
+def loss_of(model, states, seed=1):
+    torch.manual_seed(seed)
+    return model.loss(states)
+
+
+@pytest.mark.parametrize("options", [{}, {"loss_iterations": 2, "loss_discount": 0.5}], ids=["last", "last two"])
+def test_gradient_through_the_search_is_that_of_finite_differences(options):
+    model, states = module(**options).double(), validation_states()[:3].double()
+    loss_of(model, states).backward()
+    for parameter in model.decoder.parameters():
+        assert parameter.grad is not None
+        flat, slope = parameter.data.view(-1), parameter.grad.view(-1)
+        index = slope.abs().argmax()
+        kept, step = flat[index].clone(), 1e-6
+        ends = []
+        for sign in (1, -1):
+            flat[index] = kept + sign * step
+            ends.append(loss_of(model, states).item())
+        flat[index] = kept
+        assert_close(slope[index].item(), (ends[0] - ends[1]) / (2 * step), rtol=1e-4, atol=1e-6)
+
+
+def test_without_temperature_the_gradient_is_that_of_the_cost_at_the_answer():
+    model, states = module(temperature=0.0), validation_states()[:3]
+    loss_of(model, states).backward()
+    through_module = [parameter.grad for parameter in model.decoder.parameters()]
+    torch.manual_seed(1)
+    with torch.no_grad():
+        answer = model.solve(states).mean
+    cost = rollout_cost(states, model.decode(answer).unsqueeze(1)).mean()
+    assert_close(through_module, list(torch.autograd.grad(cost, list(model.decoder.parameters()))))
+
+
+def test_plans_forces_within_bounds_for_each_state():
+    forces = module()(validation_states()[:4])
+    assert forces.shape == (4, 20)
+    assert forces.abs().max() <= 100
+
+
+def test_the_best_point_met_is_no_worse_than_the_mean():
+    states = validation_states()[:10]
+    costs = {}
+    for answer in ("mean", "best"):
+        torch.manual_seed(2)
+        costs[answer] = rollout_cost(states, module(answer=answer)(states).unsqueeze(1))
+    assert (costs["best"] <= costs["mean"] + 1e-4).all()
+
+
+def test_validation_is_the_mean_over_solver_seeds_and_leaves_the_generator_alone(tmp_path):
+    model = module(validation_repeats=3)
+    state = torch.get_rng_state()
+    metrics = trainer(tmp_path).validate(model, CartpoleStates(seed=0), verbose=False)[0]
+    assert torch.equal(state, torch.get_rng_state())
+    assert metrics.keys() == {"val/cost", "val/cost_training", "val/improvement"}
+    costs = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            costs.append(rollout_cost(validation_states(), model(validation_states()).unsqueeze(1)).mean())
+    assert metrics["val/cost"] == pytest.approx(sum(costs).item() / 3, rel=1e-5)
+    assert metrics["val/improvement"] == pytest.approx(metrics["val/cost"] / -9.05, rel=1e-5)
+    assert metrics["val/cost_training"] != metrics["val/cost"]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_training_lowers_the_cost(tmp_path, temperature):
+    model = module(temperature, optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3))
+    run, history = trainer(tmp_path), History()
+    before = run.validate(model, CartpoleStates(seed=0), verbose=False)[0]["val/cost"]
+    run = trainer(tmp_path, max_epochs=2, gradient_clip_val=1.0, callbacks=[history])
+    run.fit(model, CartpoleStates(batch_size=8, updates_per_epoch=30, seed=0))
+    assert history.rows[-1]["val/cost"] < before - 1
+    assert history.rows[-1]["train/loss"] < history.rows[0]["train/loss"]
+
+
+def test_plateau_of_the_validation_cost_halves_the_learning_rate(tmp_path):
+    def halving(optimizer):
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=1e9)
+
+    run = trainer(tmp_path, max_epochs=3, limit_val_batches=1)
+    run.fit(module(optimizer=torch.optim.SGD, lr_scheduler=halving), CartpoleStates(2, updates_per_epoch=1, seed=0))
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
+
+
+def test_bfloat16_mixed(tmp_path):
+    run = trainer(tmp_path, max_epochs=1, precision="bf16-mixed")
+    run.fit(module(), CartpoleStates(4, updates_per_epoch=2, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"validation_repeats": 0}, "validation_repeats must be at least 1, got 0."),
+        ({"loss_iterations": 0}, "loss_iterations must be at least 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        module(**options)
+
+
+def test_a_decoder_of_two_forces_is_refused():
+    with pytest.raises(ValueError, match="action_dim must be 1, got 2"):
+        CartpoleEmbedding(ActionDecoder(2, 20, action_dim=2), DCEM())
