@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from lit_dcem.data.cartpole import CartpoleStates
     from lit_dcem.data.regression import RegressionData
     from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
+    from lit_dcem.experiments.embedding_loss import EmbeddingLoss
     from lit_dcem.experiments.energy_regression import EnergyRegression
     from lit_dcem.models.action_decoder import ActionDecoder
     from lit_dcem.models.energy import EnergyNetwork
+    from lit_dcem.planning.cartpole import FullSpacePlanner
+    from lit_dcem.planning.cartpole_pca import PCAPlanner
     from lit_dcem.solvers.cem import DCEM, cem, dcem
     from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
     from lit_dcem.solvers.lml import LML, lml
@@ -27,10 +30,13 @@ _HOMES = {
     "CartpoleStates": "data.cartpole",
     "DCEM": "solvers.cem",
     "LML": "solvers.lml",
+    "EmbeddingLoss": "experiments.embedding_loss",
     "EnergyNetwork": "models.energy",
     "EnergyRegression": "experiments.energy_regression",
+    "FullSpacePlanner": "planning.cartpole",
     "Iteration": "types",
     "Objective": "types",
+    "PCAPlanner": "planning.cartpole_pca",
     "RegressionData": "data.regression",
     "Solution": "types",
     "UnrolledGD": "solvers.gradient_descent",
@@ -46,10 +52,13 @@ __all__ = [
     "ActionDecoder",
     "CartpoleEmbedding",
     "CartpoleStates",
+    "EmbeddingLoss",
     "EnergyNetwork",
     "EnergyRegression",
+    "FullSpacePlanner",
     "Iteration",
     "Objective",
+    "PCAPlanner",
     "RegressionData",
     "Solution",
     "UnrolledGD",

@@ -15,6 +15,8 @@ TRAINER_COMMANDS = {
     "validate": "validate a checkpoint: --config FILE --ckpt_path FILE",
     "test": "test a checkpoint on data never trained on: --config FILE --ckpt_path FILE",
 }
+EVALUATE = "measure a planner: --config FILE or --checkpoint FILE; in closed loop with --env cartpole-swingup"
+FIGURES = ("1", "2", "5", "6", "7", "8", "9", "10")
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,15 +32,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if arguments and arguments[0] in TRAINER_COMMANDS:
             _train(arguments)
+        elif arguments and arguments[0] == "evaluate":
+            _evaluate(arguments[1:])
         else:
             _run(_parser().parse_args(arguments))
     except UsageError as error:
         print(f"lit-dcem: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt as stop:
+        print(f"lit-dcem: {stop or 'Stopped.'}", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _train(arguments: list[str]) -> None:
     from lit_dcem.lightning_cli import run
+
+    run(arguments)
+
+
+def _evaluate(arguments: list[str]) -> None:
+    from lit_dcem.evaluate import run
 
     run(arguments)
 
@@ -53,6 +66,10 @@ def _run(options: argparse.Namespace) -> None:
 
         strip(checkpoint_of(options.checkpoint), options.out)
         print(options.out)
+    elif options.command == "sweep":
+        from lit_dcem.sweep import sweep
+
+        print(sweep(options.file, options.out, options.backend, options.jobs, options.budget))
 
 
 def _parser() -> Parser:
@@ -60,10 +77,17 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, text in TRAINER_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
+    commands.add_parser("evaluate", help=EVALUATE, add_help=False)
     figure = commands.add_parser("figure", help="draw a figure of the paper", allow_abbrev=False)
-    figure.add_argument("number", choices=["1", "5", "6"], help="its number in the paper")
+    figure.add_argument("number", choices=FIGURES, help="its number in the paper")
     figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or checkpoints; the shipped ones if none")
     figure.add_argument("--out", metavar="FILE", help="image file to write; figureN.png if none")
+    sweep = commands.add_parser("sweep", help="train every point of a grid of options and seeds", allow_abbrev=False)
+    sweep.add_argument("file", help="YAML with configs, metric, grid and arguments, like configs/sweep_cartpole.yaml")
+    sweep.add_argument("--out", metavar="DIR", help="folder of tables and runs; runs/ and the file's name if none")
+    sweep.add_argument("--backend", choices=["joblib", "ray"], default="joblib", help="this machine, or a Ray cluster")
+    sweep.add_argument("--jobs", type=int, metavar="N", help="runs at a time; one for each CPU core if none")
+    sweep.add_argument("--budget", type=float, metavar="MINUTES", help="wall-clock for all that is left to do")
     export = commands.add_parser(
         "export", help="copy a checkpoint without what only training needs", allow_abbrev=False
     )

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch.testing import assert_close
 
-from lit_dcem import DCEM, ActionDecoder, CartpoleEmbedding, CartpoleStates
+from lit_dcem import DCEM, ActionDecoder, CartpoleEmbedding, CartpoleStates, EmbeddingLoss
 from lit_dcem.callbacks.history import History
 from lit_dcem.data.cartpole import validation_states
 from lit_dcem.models.cartpole import rollout_cost
@@ -30,9 +30,11 @@ def loss_of(model, states, seed=1):
     return model.loss(states)
 
 
-@pytest.mark.parametrize("options", [{}, {"loss_iterations": 2, "loss_discount": 0.5}], ids=["last", "last two"])
+@pytest.mark.parametrize(
+    "options", [{}, {"iterations": 2, "discount": 0.5, "best": 1.0, "elites": 0.5}], ids=["paper", "whole"]
+)
 def test_gradient_through_the_search_is_that_of_finite_differences(options):
-    model, states = module(**options).double(), validation_states()[:3].double()
+    model, states = module(loss=EmbeddingLoss(**options)).double(), validation_states()[:3].double()
     loss_of(model, states).backward()
     for parameter in model.decoder.parameters():
         assert parameter.grad is not None
@@ -118,7 +120,6 @@ def test_bfloat16_mixed(tmp_path):
     ("options", "says"),
     [
         ({"validation_repeats": 0}, "validation_repeats must be at least 1, got 0."),
-        ({"loss_iterations": 0}, "loss_iterations must be at least 1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, says):
@@ -129,3 +130,27 @@ def test_options_out_of_range_are_refused(options, says):
 def test_a_decoder_of_two_forces_is_refused():
     with pytest.raises(ValueError, match="action_dim must be 1, got 2"):
         CartpoleEmbedding(ActionDecoder(2, 20, action_dim=2), DCEM())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"answer": 0.0}, "not all 0, got"),
+        ({"best": -1.0}, "at least 0"),
+        ({"num_elites": 0}, "num_elites must be at least 1, got 0."),
+        ({"iterations": 0}, "must be at least 1 and its discount"),
+    ],
+)
+def test_losses_that_make_no_sense_are_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        EmbeddingLoss(**options)
+
+
+def test_loss_is_the_weighted_mean_of_its_parts():
+    states, model = validation_states()[:3], module()
+    objective = model.objective(states)
+    solution = model.solve(states, model.solver.replace(trace=True))
+    values = torch.cat([iteration.values.topk(4, 1, largest=False).values for iteration in solution.trace], 1)
+    answer, best, elites = solution.value.mean(), solution.best_value.mean(), values.mean()
+    loss = EmbeddingLoss(answer=0.5, best=2.0, elites=1.0, num_elites=4)(objective, solution)
+    assert_close(loss, (0.5 * answer + 2 * best + elites) / 3.5)

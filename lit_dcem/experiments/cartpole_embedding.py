@@ -13,7 +13,8 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from lit_dcem.experiments.training import check_loss_over_iterates, discounted, iterates, optimize
+from lit_dcem.experiments.embedding_loss import EmbeddingLoss
+from lit_dcem.experiments.training import optimize
 from lit_dcem.models.action_decoder import ActionDecoder
 from lit_dcem.models.cartpole import rollout_cost
 from lit_dcem.solvers.cem import DCEM
@@ -43,8 +44,7 @@ class CartpoleEmbedding(pl.LightningModule):
         lr_scheduler: steps once an epoch, after validation; one that halves on a plateau watches ``val/cost``.
         initial_std: standard deviation of the first candidates (paper: 0.5); their mean is 0.
         answer: plan with the last "mean" of the search (paper), or the "best" point it met.
-        loss_iterations: the loss takes in the answers after the last so many iterations (paper: 1).
-        loss_discount: weight of each of them relative to the one after it.
+        loss: of what the search of training met (paper, and if none is given: the cost of its answer).
         validation_repeats: solver seeds to average a validation over.
         expert_cost: what the improvement factor compares with [cost of a sequence].
 
@@ -61,13 +61,11 @@ class CartpoleEmbedding(pl.LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         initial_std: float = 0.5,
         answer: Literal["mean", "best"] = "mean",
-        loss_iterations: int = 1,
-        loss_discount: float = 1.0,
+        loss: EmbeddingLoss | None = None,
         validation_repeats: int = 5,
         expert_cost: float = EXPERT_COST,
     ) -> None:
         super().__init__()
-        check_loss_over_iterates(loss_iterations, loss_discount)
         if validation_repeats < 1:
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
         if decoder.action_dim != 1:
@@ -79,8 +77,7 @@ class CartpoleEmbedding(pl.LightningModule):
         self.lr_scheduler = lr_scheduler
         self.initial_std = initial_std
         self.answer = answer
-        self.loss_iterations = loss_iterations
-        self.loss_discount = loss_discount
+        self.embedding_loss = loss or EmbeddingLoss()
         self.validation_repeats = validation_repeats
         self.expert_cost = expert_cost
         self.cost = MeanMetric()
@@ -110,11 +107,10 @@ class CartpoleEmbedding(pl.LightningModule):
         return loss
 
     def loss(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, ""]:
-        """Cost at the answer of the search, discounted over its last iterations."""
+        """Cost of what the search of training met, with gradients through the search if it has any."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
             solution = self.solve(states, self.training_solver.replace(trace=True))
-        answers = iterates(solution)[-self.loss_iterations :].transpose(0, 1)
-        return discounted(self.objective(states)(answers).mean(0), self.loss_discount)
+        return self.embedding_loss(self.objective(states), solution)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self._measure(batch, "val")

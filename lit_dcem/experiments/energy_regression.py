@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanSquaredError
 
-from lit_dcem.experiments.training import check_loss_over_iterates, discounted, iterates, optimize
+from lit_dcem.experiments.training import check_loss_over_iterates, discounts, iterates, optimize
 from lit_dcem.models.energy import EnergyNetwork
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.solvers.gradient_descent import UnrolledGD
@@ -99,7 +99,8 @@ class EnergyRegression(pl.LightningModule):
         if self.loss_iterations == 1:
             return functional.mse_loss(self.solve(x, self.training_solver).mean, y)
         path = iterates(self.solve(x, self.training_solver.replace(trace=True)))[-self.loss_iterations :]
-        return discounted((path - y).square().mean((1, 2)), self.loss_discount)
+        errors = (path - y).square().mean((1, 2))
+        return (errors * discounts(len(errors), self.loss_discount).to(errors)).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure(batch, "val")

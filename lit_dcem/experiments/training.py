@@ -15,9 +15,9 @@ from lit_dcem.types import Solution
 
 
 def check_loss_over_iterates(loss_iterations: int, loss_discount: float) -> None:
-    """Raise a ValueError for options of `discounted` that make no sense."""
+    """Raise a ValueError for options of a loss over iterates that make no sense."""
     if loss_iterations < 1 or not 0 < loss_discount <= 1:
-        rule = "loss_iterations must be at least 1 and loss_discount in (0, 1]"
+        rule = "The iterations of a loss must be at least 1 and its discount in (0, 1]"
         raise ValueError(f"{rule}, got {loss_iterations} and {loss_discount}.")
 
 
@@ -27,10 +27,10 @@ def iterates(solution: Solution) -> Float[Tensor, "iterations batch dim"]:
     return torch.stack([*(iteration.mean for iteration in solution.trace), solution.mean])
 
 
-def discounted(errors: Float[Tensor, " iterations"], discount: float) -> Float[Tensor, ""]:
-    """Mean of the errors of the last iterates, each weighing ``discount`` of the one after it."""
-    weights = discount ** torch.arange(len(errors) - 1, -1, -1, device=errors.device)
-    return (weights * errors).sum() / weights.sum()
+def discounts(count: int, discount: float) -> Float[Tensor, " count"]:
+    """Weights of the last iterates that sum to 1, each ``discount`` of the one after it."""
+    weights = discount ** torch.arange(count - 1, -1, -1)
+    return weights / weights.sum()
 
 
 def optimize(

@@ -1,0 +1,59 @@
+"""Pictures of the cartpole's embedding in TensorBoard."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from lit_dcem.data.cartpole import validation_states
+from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
+from lit_dcem.figures.cartpole import decoded, draw_forces, draw_search, latent_search, surface
+
+STATE = 1
+"""of the validation states"""
+
+
+class CartpolePlots(pl.Callback):
+    """Logs a search for the best forces from one validation state on as an image (figure 2).
+
+    The decoded candidates of its first and last iteration, and those of the last one on the cost surface over the
+    latent space, if that is a plane.
+
+    Args:
+        every_n_epochs: draw after every so many epochs.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 1.
+    """
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
+        self.every_n_epochs = every_n_epochs
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        due = (
+            trainer.is_global_zero and not trainer.sanity_checking and trainer.current_epoch % self.every_n_epochs == 0
+        )
+        if not due or not isinstance(pl_module, CartpoleEmbedding):
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure("search", picture(pl_module), trainer.global_step)
+
+
+def picture(module: CartpoleEmbedding) -> Figure:
+    """The panels of one image; draws no noise from the generators of training."""
+    state = validation_states()[STATE].to(module.decoder.lower)  # its device and precision
+    iterations = latent_search(module, state)
+    planar = module.decoder.latent_dim == 2
+    figure = Figure(figsize=(12 if planar else 8, 3.5), layout="constrained")
+    axes = figure.subplots(1, 3 if planar else 2)
+    for axis, number in ((axes[0], 0), (axes[1], len(iterations) - 1)):
+        draw_forces(axis, decoded(module, iterations[number]))
+        axis.set(title=f"iteration {number}", xlabel="step", ylabel="force [N]")
+    if planar:
+        draw_search(axes[2], surface(module, state, 101), iterations[-1])
+        axes[2].set(title=f"iteration {len(iterations) - 1}, cost over z", xlabel="$z_1$", ylabel="$z_2$")
+    return figure
