@@ -70,9 +70,13 @@ class FullSpacePlanner(CartpolePlanner):
 
 
 def trajectories_of(planner: nn.Module) -> int | None:
-    """Rollouts of a plan: what the planner says itself (``num_trajectories``), or the candidates of its solver."""
+    """Rollouts of a plan: what the planner says itself (``num_trajectories``), or the candidates of its solver.
+
+    A planner that answers with the best point has compared the last mean with them, too.
+    """
     solver = getattr(planner, "solver", None)
     if not isinstance(solver, DCEM):
         return getattr(planner, "num_trajectories", None)
     given = {**OPTIONS, **solver.options}
-    return sum(candidates_per_iteration(given["num_candidates"], given["num_iterations"]))
+    candidates = sum(candidates_per_iteration(given["num_candidates"], given["num_iterations"]))
+    return candidates + (getattr(planner, "answer", "mean") == "best")

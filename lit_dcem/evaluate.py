@@ -1,0 +1,209 @@
+"""``lit-dcem evaluate``: measure a planner of the cartpole, by the cost of its plans or in closed loop."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile, Namespace
+from pytorch_lightning.utilities.seed import isolate_rng
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from lit_dcem.data.cartpole import held_out_states, validation_states
+from lit_dcem.errors import UsageError
+from lit_dcem.evaluation import Episode, bootstrap_interval, control, plan_costs
+from lit_dcem.experiments.cartpole_embedding import EXPERT_COST, CartpoleEmbedding
+from lit_dcem.figures.video import SUFFIXES, episode_frames, write_video
+from lit_dcem.lightning_cli import Parser, one_sentence
+from lit_dcem.planning.cartpole import CartpolePlanner, FullSpacePlanner, trajectories_of
+from lit_dcem.planning.cartpole_pca import PCAPlanner
+from lit_dcem.runs import checkpoint_of, load_module, shipped
+
+STATES: dict[str, Callable[[], Tensor]] = {"validation": validation_states, "held-out": held_out_states}
+ENVIRONMENTS = ("cartpole-swingup",)
+Report = dict[str, Any]
+"""The numbers of one planner, as they go into the JSON file."""
+ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "cost": ("mean cost", lambda value: f"{value:.2f}"),
+    "cost_interval": ("  95% interval over states", lambda value: f"{value[0]:.2f} .. {value[1]:.2f}"),
+    "cost_std_over_seeds": ("  standard deviation over seeds", lambda value: "-" if value is None else f"{value:.2f}"),
+    "improvement": (f"  over the paper's expert ({EXPERT_COST})", lambda value: f"x {value:.3f}"),
+    "seconds_upright": ("seconds upright", lambda value: f"{value:.2f}"),
+    "balanced": ("balanced at the end", lambda value: f"{value:.0%}"),
+    "trajectories": ("trajectories a plan", lambda value: "-" if value is None else f"{value:,}"),
+    "seconds": ("seconds to plan for all states", lambda value: f"{value:.3f}"),
+}
+"""Entries of a report that the table shows: title and format."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parse the arguments (``["--config", FILE, ...]``), measure, print a table, and write what was asked for.
+
+    Raises:
+        UsageError: what was typed cannot be done.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check(options)
+    name, planner = _checkpoint(options.checkpoint) if options.checkpoint else _built(parser, options)
+    states, console = STATES[options.states](), Console()
+    if options.env is None:
+        with console.status(f"{name}: {len(states)} states, {options.seeds} seeds"):
+            reports = {name: _plans(planner, states, options.seeds)}
+    else:
+        rivals = {name: planner} | _expert(options)
+        reports = _closed_loops(rivals, states[: options.episodes], options, console)
+    console.print(_table(reports))
+    if options.out is not None:
+        _write(options, reports)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="lit-dcem evaluate", description="Measure a planner: of --config, or of a checkpoint.")
+    add = parser.add_argument
+    add("--config", action=ActionConfigFile, help="YAML file with a planner, and any of these options")
+    kinds = ", ".join(kind.__name__ for kind in (FullSpacePlanner, PCAPlanner))
+    parser.add_subclass_arguments(CartpolePlanner, "planner", required=False, help=f"{kinds}, or your own")
+    add("--checkpoint", type=str | None, metavar="FILE", help="run folder or checkpoint of CartpoleEmbedding")
+    add("--states", type=str, default="validation", help=f"{' or '.join(STATES)}: 100 or 1,000 initial states")
+    add("--seeds", type=int, default=5, help="seeds of the planner's noise to average over: 0 .. N-1")
+    add("--env", type=str | None, help=f"closed loop in {', '.join(ENVIRONMENTS)}, instead of the cost of plans")
+    add("--episodes", type=int, default=100, help="closed loop: from the first N states")
+    add("--steps", type=int, default=200, help="closed loop: of 0.05 s")
+    add("--expert", type=str | None, metavar="CONFIG", help="closed loop: planner to compare with; the paper's if none")
+    add("--video", type=str | None, metavar="FILE", help="closed loop: .mp4 or .gif of the first episode")
+    add("--out", type=str | None, metavar="FILE", help="all numbers, as JSON")
+    return parser
+
+
+def _check(options: Namespace) -> None:
+    given = [name for name in ("planner", "checkpoint") if options.get(name)]
+    _require(len(given) == 1, "Give either --config with a planner or --checkpoint", " and ".join(given) or "neither")
+    _require(options.states in STATES, f"--states must be {' or '.join(STATES)}", options.states)
+    _require(options.env in (None, *ENVIRONMENTS), f"--env must be {' or '.join(ENVIRONMENTS)}", options.env)
+    count = len(STATES[options.states]())
+    _require(options.seeds >= 1, "--seeds must be at least 1", options.seeds)
+    _require(1 <= options.episodes <= count, f"--episodes must be between 1 and {count}", options.episodes)
+    _require(options.steps >= 1, "--steps must be at least 1", options.steps)
+    if options.video is not None:
+        _require(options.env is not None, "--video needs --env", f"--video {options.video} alone")
+        _require(Path(options.video).suffix in SUFFIXES, f"--video must end in {' or '.join(SUFFIXES)}", options.video)
+    for path in (options.out, options.video):
+        _require(path is None or not Path(path).is_dir(), "--out and --video must be files", f"the folder {path}")
+
+
+def _require(holds: bool, rule: str, got: object) -> None:
+    if not holds:
+        raise UsageError(f"{rule}, got {got}.")
+
+
+def _checkpoint(path: str) -> tuple[str, nn.Module]:
+    """Name and planner of a run folder or checkpoint."""
+    file = checkpoint_of(path)
+    module = load_module(file)
+    rule = "evaluate needs a checkpoint of CartpoleEmbedding"
+    _require(isinstance(module, CartpoleEmbedding), rule, f"{type(module).__name__} in {file}")
+    return type(module).__name__, module
+
+
+def _built(parser: Parser, options: Namespace) -> tuple[str, nn.Module]:
+    """Name and planner of a config."""
+    try:
+        planner = parser.instantiate_classes(options)["planner"]
+    except (TypeError, ValueError) as error:
+        raise UsageError(one_sentence(str(error))) from error
+    return type(planner).__name__, planner
+
+
+def _expert(options: Namespace) -> dict[str, nn.Module]:
+    """What to compare with, unless that is what is evaluated."""
+    parser = _parser()
+    expert = parser.parse_args(["--config", options.expert or str(shipped("configs") / "cartpole_expert.yaml")])
+    _require(expert.get("planner"), "--expert must be a config with a planner", options.expert)
+    if options.expert is None and options.get("planner") == expert.planner:
+        return {}
+    return {"expert": _built(parser, expert)[1]}
+
+
+def _plans(planner: nn.Module, states: Tensor, num_seeds: int) -> Report:
+    """The cost of plans: mean over states and seeds, spread over seeds, 95% interval over states."""
+    _warm_up(planner, states)
+    started = time.perf_counter()
+    costs = plan_costs(planner, states, range(num_seeds))
+    seconds = (time.perf_counter() - started) / num_seeds
+    of_seeds = costs.mean(1)
+    return {
+        "states": len(states),
+        "cost": of_seeds.mean().item(),
+        "cost_interval": bootstrap_interval(costs.mean(0)),
+        "cost_of_seeds": of_seeds.tolist(),
+        "cost_std_over_seeds": of_seeds.std().item() if num_seeds > 1 else None,
+        "improvement": of_seeds.mean().item() / EXPERT_COST,
+        "trajectories": trajectories_of(planner),
+        "seconds": seconds,
+    }
+
+
+def _closed_loops(planners: dict[str, nn.Module], states: Tensor, options: Namespace, console: Console) -> dict:
+    """A report of each planner, and the video."""
+    reports, filmed = {}, {}
+    for name, planner in planners.items():
+        with console.status(f"{name}: {options.steps} steps from {len(states)} states"):
+            _warm_up(planner, states)
+            started = time.perf_counter()
+            episode = control(planner, states, options.steps)
+            seconds = (time.perf_counter() - started) / options.steps
+        reports[name] = _loop_report(episode) | {"trajectories": trajectories_of(planner), "seconds": seconds}
+        filmed[name] = episode.states[:, 0], episode.forces[:, 0]
+    if options.video is not None:
+        write_video(Path(options.video), episode_frames(filmed))
+    return reports
+
+
+def _loop_report(episode: Episode) -> Report:
+    steps, episodes = episode.forces.shape
+    return {
+        "episodes": episodes,
+        "steps": steps,
+        "cost": episode.cost.mean().item(),
+        "cost_interval": bootstrap_interval(episode.cost),
+        "seconds_upright": episode.time_upright.mean().item(),
+        "balanced": episode.balanced.float().mean().item(),
+    }
+
+
+def _warm_up(planner: nn.Module, states: Tensor) -> None:
+    """See that this is a planner, and let a first plan do what it does once (a fit, a compilation) before the clock."""
+    try:
+        with isolate_rng():
+            forces = planner(states[:1])
+    except ValueError as error:  # options that do not fit the problem
+        raise UsageError(one_sentence(str(error))) from error
+    fits = isinstance(forces, Tensor) and forces.dim() == 2 and len(forces) == 1
+    got = list(forces.shape) if isinstance(forces, Tensor) else type(forces).__name__
+    _require(fits, "A planner must map states [1, 5] to forces [1, H]", f"{got} of {type(planner).__name__}")
+
+
+def _table(reports: dict[str, Report]) -> Table:
+    """A column for each planner."""
+    table = Table("", box=SIMPLE_HEAD)
+    for name in reports:
+        table.add_column(name, justify="right")
+    for key, (title, show) in ROWS.items():
+        if all(key in report for report in reports.values()):
+            table.add_row(title, *[show(report[key]) for report in reports.values()])
+    return table
+
+
+def _write(options: Namespace, reports: dict[str, Report]) -> None:
+    asked = {key: value for key, value in options.as_dict().items() if key != "config" and value is not None}
+    path = Path(options.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"options": asked, "results": reports}, indent=2, default=str) + "\n")
+    print(path)
