@@ -16,9 +16,9 @@ from lit_dcem.types import Objective, Solution
 class EmbeddingLoss:
     """Weighted mean cost of the answer of a search (the paper's loss), of its best candidate, and of its elites.
 
-    Gradients reach the objective's parameters at each point, and through the point if the search has a graph. The
-    answer alone says little about the decoder elsewhere; the elites of every iteration make it learn all along the
-    way of the search.
+    Gradients reach the objective's parameters at each of these points. Those of the answer also go through the search
+    that led to it, if it has a graph; the best candidate and the elites are taken as they are. The answer alone says
+    little about the decoder elsewhere; the elites make it learn all along the way of the search.
 
     Args:
         answer: weight of the cost of the answer.
@@ -54,9 +54,9 @@ class EmbeddingLoss:
             answers = iterates(solution)[-self.iterations :].transpose(0, 1)
             parts.append((answers, self.answer * discounts(answers.shape[1], self.discount)))
         if self.best > 0:
-            parts.append((solution.best.unsqueeze(1), torch.tensor([self.best])))
+            parts.append((solution.best.detach().unsqueeze(1), torch.tensor([self.best])))
         if self.elites > 0:
-            elites = self._elites(solution)
+            elites = self._elites(solution).detach()
             parts.append((elites, torch.full((elites.shape[1],), self.elites / elites.shape[1])))
         points, weights = (torch.cat(each, dim) for dim, each in zip((1, 0), zip(*parts, strict=True), strict=True))
         # All points are evaluated again: without a temperature the search leaves no graph.
