@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shlex
-import subprocess
 import sys
 from dataclasses import asdict
-from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,7 @@ import torch
 from cases import dcem_cases, dcem_memory, lml_accuracy, lml_cases, update_cases
 from measure import Row, time_case
 from peers import HAS_EVOTORCH
-from rich.box import SIMPLE
+from report import plain_table, provenance, timing_table
 from rich.console import Console
 from rich.table import Table
 
@@ -45,7 +41,7 @@ def main() -> None:
             rows += time_case(case, threads, rounds)
     _print(rows, accuracy, memory)
     if args.out:
-        report = {**_provenance(args.threads, rounds), "timing": [asdict(row) for row in rows]}
+        report = {**provenance(args.threads, rounds), "timing": [asdict(row) for row in rows]}
         args.out.write_text(json.dumps({**report, "accuracy": accuracy, "memory": memory}, indent=1) + "\n")
 
 
@@ -59,19 +55,11 @@ def _parse() -> argparse.Namespace:
 
 
 def _print(rows: list[Row], accuracy: list[dict[str, Any]], memory: list[dict[str, Any]]) -> None:
-    console.print(_timing_table(rows), _accuracy_table(accuracy), _memory_table(memory))
-
-
-def _timing_table(rows: list[Row]) -> Table:
-    table = _table("Time", "what", "threads", "ours ms", "floor ms", "ours / floor", "peer", "peer ms", "peer / ours")
-    for row in rows:
-        numbers = f"{row.ours_ms:.3g}", f"{row.floor_ms:.3g}", f"{row.ours_over_floor:.3g}"
-        table.add_row(row.what, str(row.threads), *numbers, row.peer, f"{row.peer_ms:.3g}", f"{row.peer_over_ours:.2f}")
-    return table
+    console.print(timing_table(rows), _accuracy_table(accuracy), _memory_table(memory))
 
 
 def _accuracy_table(accuracy: list[dict[str, Any]]) -> Table:
-    table = _table("Worst error in float32", "what", "method", "weight", "sum / k", "gradient")
+    table = plain_table("Worst error in float32", "what", "method", "weight", "sum / k", "gradient")
     for entry in accuracy:
         errors = (entry[name] for name in ("weight_error", "sum_error_over_k", "gradient_error"))
         table.add_row(entry["what"], entry["method"], *(f"{error:.1e}" for error in errors))
@@ -79,45 +67,13 @@ def _accuracy_table(accuracy: list[dict[str, Any]]) -> Table:
 
 
 def _memory_table(memory: list[dict[str, Any]]) -> Table:
-    table = _table("Peak memory of dcem, forward + backward, MiB", "checkpoint", "T = 5", "T = 10", "T = 20", "20 / 5")
+    table = plain_table(
+        "Peak memory of dcem, forward + backward, MiB", "checkpoint", "T = 5", "T = 10", "T = 20", "20 / 5"
+    )
     for entry in memory:
         peaks = (f"{peak:.1f}" for peak in entry["peak_mib"].values())
         table.add_row(str(entry["checkpoint"]), *peaks, f"{entry['peak_20_over_5']:.2f}")
     return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, box=SIMPLE, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _provenance(threads: list[int], rounds: int) -> dict[str, Any]:
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": _git_commit(),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": threads,
-        "rounds": rounds,
-    }
-
-
-def _git_commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return run.stdout.strip() or "unknown"
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -227,3 +227,16 @@ def test_validation_and_test_hold_states_of_their_own():
 def test_impossible_sizes_are_refused(options):
     with pytest.raises(ValueError, match=r"^batch_size and updates_per_epoch must be at least 1, got \d+ and \d+\.$"):
         CartpoleStates(**options)
+
+
+def test_wider_ranges_are_those_of_training_alone():
+    wide = torch.cat(batches(batch_size=1000, ranges=(1.0, 4.0, math.pi, 8.0)))
+    assert wide[:, 1].abs().max() > 3.9
+    assert wide[:, 4].abs().max() > 7.9
+    assert torch.equal(torch.cat(list(CartpoleStates(ranges=(1.0, 4.0, 0.0, 8.0)).val_dataloader())), validation_states())
+
+
+@pytest.mark.parametrize("ranges", [(1.0, 1.0), (1.0, 1.0, math.inf, 1.0), (-1.0, 1.0, 1.0, 1.0)])
+def test_impossible_ranges_are_refused(ranges):
+    with pytest.raises(ValueError, match=r"^ranges must be four finite numbers of at least 0, got \["):
+        CartpoleStates(ranges=ranges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import pytorch_lightning as pl
@@ -21,10 +22,12 @@ BATCH = 100
 """states of a validation or test batch"""
 
 
-def initial_states(count: int, generator: torch.Generator) -> Float[Tensor, "count 5"]:
+def initial_states(
+    count: int, generator: torch.Generator, ranges: Sequence[float] = RANGES
+) -> Float[Tensor, "count 5"]:
     """States uniform in x, dx, th and w, drawn in this order."""
-    draws = (torch.rand(count, generator=generator, dtype=torch.float32) for _ in RANGES)
-    x, dx, th, w = (draw * 2 * limit - limit for draw, limit in zip(draws, RANGES, strict=True))
+    draws = (torch.rand(count, generator=generator, dtype=torch.float32) for _ in ranges)
+    x, dx, th, w = (draw * 2 * limit - limit for draw, limit in zip(draws, ranges, strict=True))
     return torch.stack([x, dx, th.cos(), th.sin(), w], -1)
 
 
@@ -45,16 +48,27 @@ class CartpoleStates(pl.LightningDataModule):
         batch_size: states an update (paper: 1).
         updates_per_epoch: length of an epoch, after which Lightning validates (paper: 100).
         seed: of the stream of states; torch's own seed if none is given.
+        ranges: of x [m], dx [m/s], th [rad] and w [rad/s] in training, either side of 0. Wider ones than the paper's,
+            which validation and test keep, cover what a closed loop visits.
     """
 
-    def __init__(self, batch_size: int = 16, updates_per_epoch: int = 100, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        batch_size: int = 16,
+        updates_per_epoch: int = 100,
+        seed: int | None = None,
+        ranges: Sequence[float] = RANGES,
+    ) -> None:
         super().__init__()
+        if len(ranges) != len(RANGES) or not all(0 <= limit < math.inf for limit in ranges):
+            raise ValueError(f"ranges must be four finite numbers of at least 0, got {list(ranges)}.")
         if min(batch_size, updates_per_epoch) < 1:
             got = f"{batch_size} and {updates_per_epoch}"
             raise ValueError(f"batch_size and updates_per_epoch must be at least 1, got {got}.")
         self.batch_size = batch_size
         self.updates_per_epoch = updates_per_epoch
         self.seed = torch.initial_seed() if seed is None else seed
+        self.ranges = tuple(ranges)
 
     def train_dataloader(self) -> Stream:
         rank = self.trainer.global_rank if self.trainer else 0
@@ -73,7 +87,7 @@ class CartpoleStates(pl.LightningDataModule):
         self.seed = state_dict["seed"]
 
     def _draw(self, generator: torch.Generator) -> Tensor:
-        return initial_states(self.batch_size, generator)
+        return initial_states(self.batch_size, generator, self.ranges)
 
 
 def _in_batches(states: Tensor) -> DataLoader[Tensor]:

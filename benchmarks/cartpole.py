@@ -1,0 +1,122 @@
+"""Speed of the cartpole experiment as its configs have it: training updates and plans. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: idle OpenMP workers must not spin
+
+import torch
+from measure import Case, Row, Work, time_case
+from pytorch_lightning.cli import LightningCLI
+from report import provenance, timing_table
+from rich.console import Console
+from torch import Tensor
+
+from lit_dcem import CartpoleEmbedding
+from lit_dcem.data.cartpole import initial_states, validation_states
+from lit_dcem.experiments import cartpole_embedding
+from lit_dcem.models.cartpole import reward, rollout_cost, step
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+STATES = {"cartpole": 16, "cartpole_paper": 1}
+"""states an update, of each config"""
+
+
+def main() -> None:
+    """Measure both configs, print a table, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
+    parser.add_argument("--rounds", type=int, default=15, help="of ours, floor and peer in turn")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    args = parser.parse_args()
+    torch.set_flush_denormal(True)  # as lit-dcem fit does
+    rows: list[Row] = []
+    for threads in args.threads:
+        for name, num_states in STATES.items():
+            for case in cases(name, num_states):
+                rows += time_case(case, threads, args.rounds)
+    Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
+    if args.out:
+        report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def cases(config: str, num_states: int) -> Iterator[Case]:
+    """A training update, and a plan for each of the 100 validation states."""
+    module = built(config)
+    states = initial_states(num_states, torch.Generator().manual_seed(0))
+    update = updates(module, states)
+    network = network_update(module, states, candidates_of(module.training_solver))
+    peer = {"step by step": stepping(update)}
+    yield Case(f"{config}: update, {num_states} states", update, peer, "decoder alone", network)
+    planning = torch.no_grad()(lambda: module(validation_states()))
+    latents = torch.zeros(100, candidates_of(module.solver), module.decoder.latent_dim)
+    decoding = torch.no_grad()(lambda: module.decode(latents))
+    yield Case(
+        f"{config}: plans, 100 states", planning, {"step by step": stepping(planning)}, "decoder alone", decoding
+    )
+
+
+def built(config: str) -> CartpoleEmbedding:
+    """The module of a shipped config."""
+    sys.argv = sys.argv[:1]
+    arguments = ["--config", str(CONFIGS / f"{config}.yaml"), "--trainer.accelerator=cpu"]
+    return LightningCLI(args=arguments, run=False, save_config_callback=None).model
+
+
+def candidates_of(solver: torch.nn.Module) -> int:
+    """Candidates of a whole search."""
+    each = solver.options["num_candidates"]  # pyright: ignore
+    return sum(each) if isinstance(each, (list, tuple)) else each * solver.options["num_iterations"]  # pyright: ignore
+
+
+def updates(module: CartpoleEmbedding, states: Tensor) -> Work:
+    """What a training step does: loss, gradients, clipping, Adam."""
+    parameters = list(module.decoder.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=1e-6)
+
+    def update() -> None:
+        optimizer.zero_grad()
+        module.loss(states).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return update
+
+
+def network_update(module: CartpoleEmbedding, states: Tensor, num_candidates: int) -> Work:
+    """Forward and backward of the decoder on as many candidates, without search and dynamics."""
+    latents = torch.zeros(len(states), num_candidates, module.decoder.latent_dim)
+    return lambda: module.decode(latents).sum().backward()
+
+
+def stepping(work: Work) -> Work:
+    """The same work with the rollout written as the definition has it, a loop over `step` and `reward`."""
+
+    def cost(states: Tensor, forces: Tensor) -> Tensor:
+        state = states.unsqueeze(-2).expand(*forces.shape[:-1], 5)
+        total = torch.zeros_like(forces[..., 0])
+        for force in forces.unbind(-1):
+            total = total - reward(state, force)
+            state = step(state, force)
+        return total
+
+    def slow() -> None:
+        cartpole_embedding.rollout_cost = cost
+        try:
+            work()
+        finally:
+            cartpole_embedding.rollout_cost = rollout_cost
+
+    return slow
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What the benchmarks print and write down: a table of times, and where and how they were taken."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import Row
+from rich.box import SIMPLE
+from rich.table import Table
+
+
+def timing_table(rows: list[Row]) -> Table:
+    """Ours, the floor and each peer, a row each."""
+    table = plain_table(
+        "Time", "what", "threads", "ours ms", "floor ms", "ours / floor", "peer", "peer ms", "peer / ours"
+    )
+    for row in rows:
+        numbers = f"{row.ours_ms:.3g}", f"{row.floor_ms:.3g}", f"{row.ours_over_floor:.3g}"
+        table.add_row(row.what, str(row.threads), *numbers, row.peer, f"{row.peer_ms:.3g}", f"{row.peer_over_ours:.2f}")
+    return table
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """An empty table."""
+    table = Table(title=title, box=SIMPLE, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def provenance(threads: list[int], rounds: int) -> dict[str, Any]:
+    """Command, commit, machine and versions."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _git_commit(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": threads,
+        "rounds": rounds,
+    }
+
+
+def _git_commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return run.stdout.strip() or "unknown"
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
