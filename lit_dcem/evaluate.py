@@ -76,6 +76,7 @@ def _parser() -> Parser:
     add("--env", type=str | None, help=f"closed loop in {', '.join(ENVIRONMENTS)}, instead of the cost of plans")
     add("--episodes", type=int, default=100, help="closed loop: from the first N states")
     add("--steps", type=int, default=200, help="closed loop: of 0.05 s")
+    add("--keep_plans", type=bool, default=True, help="closed loop: keep a plan while no new one is cheaper")
     add("--expert", type=str | None, metavar="CONFIG", help="closed loop: planner to compare with; the paper's if none")
     add("--video", type=str | None, metavar="FILE", help="closed loop: .mp4 or .gif of the first episode")
     add("--out", type=str | None, metavar="FILE", help="all numbers, as JSON")
@@ -157,7 +158,7 @@ def _closed_loops(planners: dict[str, nn.Module], states: Tensor, options: Names
         with console.status(f"{name}: {options.steps} steps from {len(states)} states"):
             _warm_up(planner, states)
             started = time.perf_counter()
-            episode = control(planner, states, options.steps)
+            episode = control(planner, states, options.steps, keep_plans=options.keep_plans)
             seconds = (time.perf_counter() - started) / options.steps
         reports[name] = _loop_report(episode) | {"trajectories": trajectories_of(planner), "seconds": seconds}
         filmed[name] = episode.states[:, 0], episode.forces[:, 0]

@@ -69,14 +69,22 @@ class Episode:
 
 
 @torch.no_grad()
-def control(planner: Planner, states: Float[Tensor, "batch 5"], num_steps: int = 200, seed: int = 0) -> Episode:
-    """Receding horizon: plan from scratch, apply the first force, and plan again from the state that follows.
+def control(
+    planner: Planner,
+    states: Float[Tensor, "batch 5"],
+    num_steps: int = 200,
+    seed: int = 0,
+    keep_plans: bool = True,
+) -> Episode:
+    """Receding horizon: plan, apply the first force, and plan again from the state that follows.
 
     Args:
         planner: of forces.
         states: initial ones, a closed loop for each.
         num_steps: T, of 0.05 s.
         seed: of the planner's noise; torch's global noise is left alone.
+        keep_plans: go on with the rest of the last plan, and no force after it, while no new plan is cheaper; else each
+            plan stands for one step only. It costs one trajectory more, and takes the planner's noise out of the loop.
 
     Raises:
         ValueError: no steps.
@@ -84,15 +92,25 @@ def control(planner: Planner, states: Float[Tensor, "batch 5"], num_steps: int =
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
     visited, forces, rewards = [states], [], []
+    rest: Tensor | None = None
     with isolate_rng():
         torch.manual_seed(seed)
         for _ in range(num_steps):
             state = visited[-1]
-            force = _plan(planner, state)[:, 0]
-            visited.append(step(state, force))
-            forces.append(force)
-            rewards.append(reward(state, force))
+            plan = _plan(planner, state)
+            if keep_plans and rest is not None:
+                plan = _cheaper(state, plan, rest)
+            rest = torch.cat([plan[:, 1:], torch.zeros_like(plan[:, :1])], 1)
+            visited.append(step(state, plan[:, 0]))
+            forces.append(plan[:, 0])
+            rewards.append(reward(state, plan[:, 0]))
     return Episode(torch.stack(visited), torch.stack(forces), torch.stack(rewards))
+
+
+def _cheaper(state: Tensor, plan: Tensor, other: Tensor) -> Tensor:
+    """Of two plans ``[B, H]`` the cheaper one for each state."""
+    cost = rollout_cost(state, torch.stack([plan, other], 1))
+    return torch.where((cost[:, 1] < cost[:, 0]).unsqueeze(1), other, plan)
 
 
 def bootstrap_interval(values: Float[Tensor, " count"], num_resamples: int = 4000) -> tuple[float, float]:

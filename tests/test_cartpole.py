@@ -233,7 +233,9 @@ def test_wider_ranges_are_those_of_training_alone():
     wide = torch.cat(batches(batch_size=1000, ranges=(1.0, 4.0, math.pi, 8.0)))
     assert wide[:, 1].abs().max() > 3.9
     assert wide[:, 4].abs().max() > 7.9
-    assert torch.equal(torch.cat(list(CartpoleStates(ranges=(1.0, 4.0, 0.0, 8.0)).val_dataloader())), validation_states())
+    assert torch.equal(
+        torch.cat(list(CartpoleStates(ranges=(1.0, 4.0, 0.0, 8.0)).val_dataloader())), validation_states()
+    )
 
 
 @pytest.mark.parametrize("ranges", [(1.0, 1.0), (1.0, 1.0, math.inf, 1.0), (-1.0, 1.0, 1.0, 1.0)])

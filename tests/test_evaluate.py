@@ -61,7 +61,7 @@ def test_many_states_are_planned_for_in_batches():
 
 def test_the_closed_loop_applies_the_first_force_and_plans_again():
     states = validation_states()[:3]
-    episode = control(lambda s: 10 * s[:, :2], states, 4)
+    episode = control(lambda s: 10 * s[:, :2], states, 4, keep_plans=False)
     state = states
     for t in range(4):
         assert_close(episode.states[t], state)
@@ -70,6 +70,19 @@ def test_the_closed_loop_applies_the_first_force_and_plans_again():
         state = step(state, 10 * state[:, 0])
     assert_close(episode.states[4], state)
     assert_close(episode.cost, -episode.rewards.sum(0))
+
+
+def test_a_plan_is_kept_while_no_new_one_is_cheaper():
+    torch.manual_seed(0)
+    good = planner(num_candidates=300)(HANGING)
+    plans = iter([good, *(torch.full((1, 20), 100.0) for _ in range(9))])
+    episode = control(lambda s: next(plans), HANGING, 10)
+    assert_close(episode.forces[:, 0], good[0, :10])
+
+
+def test_a_cheaper_plan_takes_over():
+    plans = iter([torch.full((1, 20), 100.0), torch.zeros(1, 20), torch.zeros(1, 20)])
+    assert control(lambda s: next(plans), UPRIGHT, 3).forces[:, 0].tolist() == [100.0, 0.0, 0.0]
 
 
 def test_time_upright_counts_the_steps_ends():

@@ -140,7 +140,7 @@ class CartpoleEmbedding(pl.LightningModule):
         self._log_improvement("test")
 
     def _log_improvement(self, stage: str) -> None:
-        self.log(f"{stage}/improvement", self.cost.compute() / self.expert_cost)
+        self.log(f"{stage}/improvement", self.cost.compute() / self.expert_cost, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimize(self.decoder.parameters(), self.optimizer, self.lr_scheduler, "val/cost")
