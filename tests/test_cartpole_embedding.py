@@ -1,5 +1,7 @@
 """The cartpole experiment: gradients through the search, what it measures, and that it learns."""
 
+from pathlib import Path
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -7,8 +9,10 @@ from torch.testing import assert_close
 
 from lit_dcem import DCEM, ActionDecoder, CartpoleEmbedding, CartpoleStates, EmbeddingLoss
 from lit_dcem.callbacks.history import History
+from lit_dcem.cli import main
 from lit_dcem.data.cartpole import validation_states
 from lit_dcem.models.cartpole import rollout_cost
+from lit_dcem.runs import history, read_checkpoint
 
 SMALL = {"num_candidates": 12, "num_elites": 3, "num_iterations": 3, "lower": -1.0, "upper": 1.0}
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -162,3 +166,12 @@ def test_best_candidate_and_elites_are_taken_as_they_are():
     through_loss = [parameter.grad for parameter in model.decoder.parameters()]
     cost = objective(solution.best.detach().unsqueeze(1)).mean()
     assert_close(through_loss, list(torch.autograd.grad(cost, list(model.decoder.parameters()))))
+
+
+@pytest.mark.slow
+def test_shipped_config_beats_the_expert(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = str(Path(__file__).parents[1] / "configs/cartpole.yaml")
+    main(["fit", "--config", config, "--trainer.max_epochs=8", "--trainer.accelerator=cpu"])
+    rows = history(read_checkpoint("runs/cartpole/version_0/checkpoints/best.ckpt"))
+    assert min(row["val/cost"] for row in rows) < -9.6

@@ -39,7 +39,7 @@ def test_help_needs_no_torch():
     code = "import sys, lit_dcem.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
-    assert all(command in done.stdout for command in ("fit", "validate", "test", "figure"))
+    assert all(command in done.stdout for command in ("fit", "validate", "test", "evaluate", "figure", "sweep"))
 
 
 def test_checkout_script_is_the_command():
@@ -97,7 +97,13 @@ def test_validate_and_test_print_the_error(fitted, capsys, command):
         (["paint"], "paint"),
         (["figure", "2000"], "2000"),
         (["figure", "1", "--run", "nowhere"], "nowhere"),
+        (["figure", "9", "--run", "nowhere"], "nowhere"),
         (["export", "nowhere", "out.ckpt"], "nowhere"),
+        (["evaluate"], "either --config with a planner or --checkpoint, got neither."),
+        (["evaluate", "--checkpoint", "nowhere"], "nowhere"),
+        (["evaluate", "--seed=1"], "--seed=1"),
+        (["sweep", "nowhere.yaml"], "nowhere.yaml"),
+        (["sweep", "nowhere.yaml", "--jobs=x"], "--jobs"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, says):
