@@ -10,7 +10,7 @@ import torch
 
 
 class History(pl.Callback):
-    """Records every validation during training: step, seconds trained, mean loss since the last one, ``val/`` metrics.
+    """Records every validation during training: step, seconds trained, mean loss of the epoch so far, ``val/`` metrics.
 
     Kept in the checkpoint, so that a curve survives a resumed run and a figure needs nothing but the checkpoint.
     Seconds count training and validation, and go on where a resumed run left off.
@@ -36,6 +36,8 @@ class History(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if batch_idx == 0:
+            self._loss, self._updates = torch.zeros(()), 0
         loss = outputs["loss"].detach()
         self._loss = self._loss.to(loss) + loss  # stays on the device: no waiting for it
         self._updates += 1
@@ -47,5 +49,4 @@ class History(pl.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if self._updates:
             metrics["train/loss"] = float(self._loss) / self._updates
-            self._loss, self._updates = torch.zeros(()), 0
         self.rows.append({"step": float(trainer.global_step), "seconds": seconds, **metrics})
