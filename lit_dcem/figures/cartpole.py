@@ -46,11 +46,12 @@ def search_iterations(
 ) -> Figure:
     """Figure 2: the candidates of iterations 0, 3, 6 and 9 of two searches for the best forces from one state on.
 
-    Row 1 shows 100 of the candidates of CEM over the forces themselves, row 2 the decoded candidates of DCEM over the
-    latent space, and row 3, if that is a plane, the latter's candidates on the cost surface, where light is cheap.
+    Row 1 shows 100 of the candidates of CEM over the forces themselves, row 2 the decoded candidates of the
+    search of the latent space, and row 3, if that is a plane, these candidates on the cost surface, where light is
+    cheap. The latent search has the temperature that the module plans with: at the paper's 1 it is DCEM, at 0 CEM.
 
     Args:
-        module: trained; its training solver gives the temperature and the bounds of the latent search.
+        module: trained; its solver gives the temperature and the bounds of the latent search.
         state: initial state, in the units of `lit_dcem.models.cartpole`.
         full_space_solver: searches the forces, of 10 iterations or more.
     """
@@ -66,7 +67,7 @@ def search_iterations(
         if costs is not None:
             draw_search(axes[2, column], costs, latent_space[number])
     _label(axes[0], "step", "CEM over forces\nforce [N]")
-    _label(axes[1], "step", "DCEM over z, decoded\nforce [N]")
+    _label(axes[1], "step", "over z, decoded\nforce [N]")
     if costs is not None:
         _label(axes[2], "$z_1$", "cost over z\n$z_2$")
         _colour_bar(figure, axes[2], colour_norm([costs]))
@@ -75,7 +76,7 @@ def search_iterations(
 
 def latent_search(module: CartpoleEmbedding, state: Float[Tensor, " 5"]) -> tuple[Iteration, ...]:
     """Iterations of the search of training, in the paper's size: 100 candidates, 10 elites, 10 iterations."""
-    solver = module.training_solver.replace(num_candidates=100, num_elites=10, grad_iterations=None).traced(10)
+    solver = module.solver.replace(num_candidates=100, num_elites=10, num_kept=0, grad_iterations=None).traced(10)
     return _iterations(lambda: module.solve(state.unsqueeze(0), solver))
 
 

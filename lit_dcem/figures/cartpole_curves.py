@@ -11,6 +11,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from lit_dcem.errors import UsageError
 from lit_dcem.experiments.cartpole_embedding import EXPERT_COST
@@ -95,11 +96,12 @@ def learning_curves(curves: Sequence[Row]) -> Figure:
             _draw_curve(column[1], [_curve(seed, "val/cost") for seed in seeds], colour, label)
         column[0].set_title(f"d = {size:g}")
         column[1].set(xlabel="updates", xscale="log")
+        column[1].xaxis.set_minor_formatter(NullFormatter())
     for axis, name in zip(axes[:, 0], ("training", "validation"), strict=True):
         axis.set_ylabel(f"{name} cost")
     for axis in axes.flat:
         axis.axhline(EXPERT_COST, color="black", linewidth=0.8, linestyle="dashed", label="expert of the paper")
-    axes[0, -1].legend(fontsize="small")
+    axes[0, 0].legend(fontsize="small")
     return figure
 
 
