@@ -43,7 +43,8 @@ def sweep(
         out: folder of the tables and runs; ``runs/`` and the file's name if none.
         backend: "joblib" for this machine, or "ray" for a cluster whose machines share the folder.
         jobs: runs at a time; one for each core if none.
-        budget: minutes of wall-clock for what is left to do, shared out evenly.
+        budget: minutes of wall-clock for what is left to do, shared out evenly. A run that is out of time goes on if
+            the next sweep leaves it more than it had.
 
     Raises:
         UsageError: what cannot be done, or runs that failed.
@@ -52,7 +53,7 @@ def sweep(
         raise UsageError(f"The backend must be joblib or ray, with at least 1 job, got {backend} and {jobs}.")
     content = read_sweep(Path(file))
     runs = plan(content, Path(out or Path("runs", Path(file).stem)).resolve())
-    to_do = [run for run in runs if run.recorded()["status"] not in FINISHED]
+    to_do = [run for run in runs if run.recorded()["status"] != "done"]
     cores, largest = _ray_cores() if backend == "ray" else (joblib.cpu_count(),) * 2
     jobs = jobs or cores
     limit = time_limit(budget, jobs, len(to_do))
