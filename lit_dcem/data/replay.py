@@ -1,0 +1,245 @@
+"""Episode replay: finished episodes in one append-only, memory-mapped file, to which a checkpoint refers by length.
+
+An episode of T steps takes T + 1 rows of float32, one an observation, each beside what led to it::
+
+    row            0     1     2    ...   T
+    observation    o_0   o_1   o_2  ...  o_T
+    action         0     a_0   a_1  ...  a_T-1     taken at the row above
+    reward         0     r_0   r_1  ...  r_T-1     came with the observation of this row
+    terminated     0     0     0    ...   e        1 if the episode ended by itself: nothing follows
+    truncated      0     0     0    ...  1 - e     1 if it was cut off: it could have gone on
+
+so that a world model steps through the rows as they stand: action t leads to observation and reward t. The first row
+has no past, and its action and reward are zero. Running episodes are not in here; they belong to a checkpoint.
+
+Durability, in this order: an append hands its rows to the kernel in a write, and then counts them; ``state_dict`` has
+the kernel put everything counted on the disk, and then names how much that is. So what a checkpoint refers to is there
+before the checkpoint, whenever the process is killed. What lies behind it, half a row included, is cut off in time.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lit_dcem.errors import UsageError
+
+FILE = "episodes.f32"
+"""inside the folder of a replay"""
+MARKS = 3
+"""columns of a row after observation and action: reward, terminated, truncated"""
+REMEDY = "restore the file that lay beside the checkpoint, or start a new run"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished episode of T steps, T at least 1."""
+
+    observations: Float[Tensor, "times observation"]
+    """T + 1 of them, from the reset to the last step's"""
+    actions: Float[Tensor, "steps action"]
+    """action t was taken at observation t and led to observation t + 1"""
+    rewards: Float[Tensor, " steps"]
+    """reward t came with observation t + 1"""
+    terminated: bool
+    """whether it ended by itself; else a limit of time, or physics that diverged after the last step, cut it off"""
+
+
+class Sequences(NamedTuple):
+    """B sequences of L rows, float32, time first: action t led to observation and reward t (see the module).
+
+    A named tuple, because Lightning moves and converts those, and refuses frozen dataclasses.
+    """
+
+    observations: Float[Tensor, "length batch observation"]
+    actions: Float[Tensor, "length batch action"]
+    """zero in the first row of an episode"""
+    rewards: Float[Tensor, "length batch"]
+    """zero in the first row of an episode"""
+    terminated: Float[Tensor, "length batch"]
+    """1 where the episode ended by itself, which only a last row can be; else 0"""
+
+
+class EpisodeReplay:
+    """Finished episodes in a folder, and random sequences of them.
+
+    Starts empty, and what an earlier run left in the folder goes with the first append, unless ``load_state_dict``
+    takes up a part of it. One process writes to a folder: ranks have a folder each.
+
+    Args:
+        folder: of the file, beside the checkpoints; made by the first append.
+        observation_dim: O.
+        action_dim: A.
+    """
+
+    def __init__(self, folder: str | Path, observation_dim: int, action_dim: int) -> None:
+        if min(observation_dim, action_dim) < 1:
+            got = f"{observation_dim} and {action_dim}"
+            raise ValueError(f"observation_dim and action_dim must be at least 1, got {got}.")
+        self.path = Path(folder) / FILE
+        self.observation_dim = observation_dim
+        self.action_dim = action_dim
+        self._columns = observation_dim + action_dim + MARKS
+        self._rows = np.empty((0, self._columns), np.float32)
+        self._checksum = 0
+        self._bounds = array("q", [0])
+        self._starts: dict[int, array[int]] = {}
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self._bounds) - 1
+
+    @property
+    def num_steps(self) -> int:
+        """Actions taken in all episodes; there are as many rows, and one more an episode."""
+        return len(self._rows) - self.num_episodes
+
+    def append(self, episode: Episode) -> None:
+        """Add a finished episode, all of it or (when the disk is full, say) nothing.
+
+        Raises:
+            ValueError: its sizes do not fit each other or the replay, or a value is not finite.
+            UsageError: somebody took rows away that were written before.
+        """
+        self._check(episode)
+        rows = _as_rows(episode)
+        if not np.isfinite(rows).all():
+            raise ValueError("The values of an episode must be finite in float32, got NaN or infinity.")
+        self._write(rows.tobytes())
+        self._rows = self._map(len(self._rows) + len(rows))
+        self._checksum = zlib.crc32(rows.data, self._checksum)
+        self._bounds.append(len(self._rows))
+
+    def episode(self, index: int) -> Episode:
+        """A copy of an episode, in the order of their appends."""
+        index = range(self.num_episodes)[index]
+        first, end = self._bounds[index : index + 2]
+        fields = self._split(torch.from_numpy(self._rows[first:end].copy()))
+        return Episode(fields.observations, fields.actions[1:], fields.rewards[1:], bool(fields.terminated[-1]))
+
+    def sample(self, batch_size: int, length: int, generator: torch.Generator) -> Sequences:
+        """Sequences of consecutive rows of one episode, uniform over all places where one can start, with repetition.
+
+        The draw depends on the episodes and the generator (a CPU one) alone.
+
+        Args:
+            batch_size: B.
+            length: L in rows, so an episode of L - 1 steps is long enough.
+            generator: of the draw.
+
+        Raises:
+            ValueError: sizes below 1, or no episode is long enough.
+        """
+        if min(batch_size, length) < 1:
+            raise ValueError(f"batch_size and length must be at least 1, got {batch_size} and {length}.")
+        starts = self._valid_starts(length)
+        if starts[-1] == 0:
+            longest = int(np.diff(np.array(self._bounds)).max(initial=1)) - 1
+            got = f"at most {longest} in {self.num_episodes} episodes"
+            raise ValueError(f"Sequences of {length} rows need an episode of at least {length - 1} steps, got {got}.")
+        drawn = torch.randint(int(starts[-1]), (batch_size,), generator=generator).numpy()
+        episodes = starts.searchsorted(drawn, side="right") - 1
+        first = np.array(self._bounds, np.int64)[episodes] + drawn - starts[episodes]
+        return self._split(torch.from_numpy(self._rows.take(first + np.arange(length)[:, None], axis=0)))
+
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint has to know; everything it counts is on the disk by then (`UsageError` if it vanished)."""
+        self._check_length(len(self._rows))
+        if len(self._rows):
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
+        return {
+            "rows": len(self._rows),
+            "episodes": self.num_episodes,
+            "observation_dim": self.observation_dim,
+            "action_dim": self.action_dim,
+            "checksum": self._checksum,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take up what was there when the checkpoint was written, and forget what was appended since.
+
+        The file stays as it is until the next append, which cuts it there: checkpoints written later than this one can
+        be resumed until then.
+
+        Raises:
+            UsageError: the checkpoint is of other sizes, or the file is missing, too short, damaged or another run's.
+        """
+        sizes = {"observation_dim": self.observation_dim, "action_dim": self.action_dim}
+        saved = {name: state[name] for name in sizes}
+        if saved != sizes:
+            rule = f"The replay in {self.path.parent} must have the sizes of the environment"
+            raise UsageError(f"{rule}: {_listed(sizes)}, got {_listed(saved)}; resume with the checkpoint's own task.")
+        rows = self._map(state["rows"])
+        if zlib.crc32(rows.data) != state["checksum"]:
+            got = "got other values: it is damaged, or was continued from another checkpoint"
+            raise UsageError(f"{self.path} must hold what the checkpoint refers to, {got}; {REMEDY}.")
+        ends = np.flatnonzero(rows[:, -2:].any(1)) + 1
+        self._rows, self._checksum = rows, state["checksum"]
+        self._bounds = array("q", [0, *ends.tolist()])
+        self._starts = {}
+
+    def _check(self, episode: Episode) -> None:
+        steps = len(episode.actions)
+        expected = [(steps + 1, self.observation_dim), (steps, self.action_dim), (steps,)]
+        shapes = [tuple(values.shape) for values in (episode.observations, episode.actions, episode.rewards)]
+        if steps < 1 or shapes != expected:
+            rule = f"An episode must be [T + 1, {self.observation_dim}], [T, {self.action_dim}] and [T], T at least 1"
+            raise ValueError(f"{rule}, got {', '.join(str(list(shape)) for shape in shapes)}.")
+
+    def _write(self, content: bytes) -> None:
+        """Put bytes behind the rows that count; the file ends with them."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
+        self._check_length(len(self._rows))
+        with self.path.open("rb+") as file:
+            file.truncate(self._rows.nbytes)
+            file.seek(self._rows.nbytes)
+            file.write(content)
+
+    def _map(self, num_rows: int) -> Float[np.ndarray, "rows columns"]:
+        """The first rows of the file, in memory that the operating system fills and takes back as it likes."""
+        self._check_length(num_rows)
+        if num_rows == 0:
+            return np.empty((0, self._columns), np.float32)
+        return np.asarray(np.memmap(self.path, np.float32, "r", shape=(num_rows, self._columns)))
+
+    def _check_length(self, num_rows: int) -> None:
+        size = self.path.stat().st_size if self.path.exists() else 0
+        there = size // (4 * self._columns)
+        if there < num_rows:
+            raise UsageError(f"{self.path} must hold at least {num_rows} rows, got {there}; {REMEDY}.")
+
+    def _valid_starts(self, length: int) -> Int[np.ndarray, " counts"]:
+        """How many sequences can start in the first 0, 1, 2, ... episodes; kept, and continued with what is new."""
+        starts = self._starts.setdefault(length, array("q", [0]))
+        for index in range(len(starts) - 1, self.num_episodes):
+            rows = self._bounds[index + 1] - self._bounds[index]
+            starts.append(starts[-1] + max(rows - length + 1, 0))
+        return np.array(starts, np.int64)
+
+    def _split(self, rows: Float[Tensor, "*batch columns"]) -> Sequences:
+        fields = rows.split([self.observation_dim, self.action_dim, 1, 1, 1], -1)
+        observations, actions, rewards, terminated, _ = (field.contiguous() for field in fields)
+        return Sequences(observations, actions, rewards.squeeze(-1), terminated.squeeze(-1))
+
+
+def _as_rows(episode: Episode) -> Float[np.ndarray, "times columns"]:
+    last = torch.zeros(len(episode.observations), 2)
+    last[-1, 0 if episode.terminated else 1] = 1
+    led_here = torch.cat([episode.actions, episode.rewards.unsqueeze(1)], 1).detach()
+    led_here = torch.nn.functional.pad(led_here, (0, 0, 1, 0))
+    return torch.cat([episode.observations.detach(), led_here, last], 1).float().numpy()
+
+
+def _listed(sizes: dict[str, int]) -> str:
+    return " and ".join(f"{name} {size}" for name, size in sizes.items())

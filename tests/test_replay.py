@@ -1,0 +1,412 @@
+"""Replay: what is stored and drawn, and what is left after a kill, a resume, a full disk and a damaged file."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning_fabric.utilities.apply_func import move_data_to_device
+from pytorch_lightning.plugins.precision import HalfPrecision
+
+from lit_dcem.data.replay import Episode, EpisodeReplay
+from lit_dcem.errors import UsageError
+
+quick = settings(deadline=None, derandomize=True, max_examples=60)
+ROOT = Path(__file__).parents[1]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def episode(number, steps, terminated=False):
+    """Observation t is (number, t), the action there (t, number, 1), the reward after it t + 0.5."""
+    t = torch.arange(steps + 1.0)
+    own = torch.full_like(t, number)
+    actions = torch.stack([t, own, torch.ones_like(t)], 1)[:-1]
+    return Episode(torch.stack([own, t], 1), actions, t[:-1] + 0.5, terminated)
+
+
+def filled(folder, lengths=(4, 9, 2)):
+    replay = EpisodeReplay(folder, 2, 3)
+    for number, steps in enumerate(lengths):
+        replay.append(episode(number, steps, number % 2 == 0))
+    return replay
+
+
+def resumed(folder, state):
+    replay = EpisodeReplay(folder, 2, 3)
+    replay.load_state_dict(state)
+    return replay
+
+
+def assert_same(one, other):
+    for name, values in vars(one).items():
+        torch.testing.assert_close(getattr(other, name), values, rtol=0, atol=0)
+
+
+def assert_holds(replay, lengths):
+    assert replay.num_episodes == len(lengths)
+    assert replay.num_steps == sum(lengths)
+    for number, steps in enumerate(lengths):
+        assert_same(replay.episode(number), episode(number, steps, number % 2 == 0))
+
+
+def assert_draw_alike(one, other):
+    for a, b in zip(one.sample(20, 3, generator()), other.sample(20, 3, generator()), strict=True):
+        assert torch.equal(a, b)
+
+
+# What is stored
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+def test_a_row_holds_an_observation_and_what_led_to_it(tmp_path, terminated):
+    replay = EpisodeReplay(tmp_path, 2, 3)
+    replay.append(episode(7, 3, terminated))
+    drawn = replay.sample(2, 4, generator())
+    assert [tuple(field.shape) for field in drawn] == [(4, 2, 2), (4, 2, 3), (4, 2), (4, 2)]
+    for b in range(2):
+        assert drawn.observations[:, b].tolist() == [[7, 0], [7, 1], [7, 2], [7, 3]]
+        assert drawn.actions[:, b].tolist() == [[0, 0, 0], [0, 7, 1], [1, 7, 1], [2, 7, 1]]
+        assert drawn.rewards[:, b].tolist() == [0, 0.5, 1.5, 2.5]
+        assert drawn.terminated[:, b].tolist() == [0, 0, 0, float(terminated)]
+
+
+def test_episodes_come_back_as_they_went(tmp_path):
+    replay = filled(tmp_path)
+    assert_holds(replay, [4, 9, 2])
+    assert_same(replay.episode(-1), episode(2, 2, True))
+    with pytest.raises(IndexError):
+        replay.episode(3)
+
+
+@torch.inference_mode()
+def test_other_precisions_and_inference_tensors_become_plain_float32(tmp_path):
+    given, replay = episode(0, 3), EpisodeReplay(tmp_path, 2, 3)
+    replay.append(Episode(given.observations.double(), given.actions.bfloat16(), given.rewards.double(), False))
+    assert_same(replay.episode(0), given)
+
+
+def test_batches_are_contiguous_copies(tmp_path):
+    replay = filled(tmp_path)
+    for field in replay.sample(5, 3, generator()):
+        assert field.dtype == torch.float32 and field.is_contiguous()
+        field.fill_(-1)
+    replay.episode(0).observations.fill_(-1)
+    assert_holds(replay, [4, 9, 2])
+
+
+def test_lightning_moves_and_converts_batches(tmp_path):
+    drawn = filled(tmp_path).sample(5, 3, generator())
+    assert move_data_to_device(drawn, torch.device("meta")).rewards.is_meta
+    assert HalfPrecision("bf16-true").convert_input(drawn).observations.dtype == torch.bfloat16
+
+
+# What is drawn
+
+
+@quick
+@given(st.lists(st.integers(1, 12), max_size=12), st.integers(1, 8), st.integers(0, 2**31))
+def test_sequences_are_stretches_of_one_episode(tmp_path_factory, lengths, length, seed):
+    replay = EpisodeReplay(tmp_path_factory.mktemp("replay"), 2, 3)
+    for number, steps in enumerate(lengths):
+        replay.append(episode(number, steps, terminated=True))
+        if max(lengths[: number + 1]) + 1 < length:
+            with pytest.raises(ValueError, match="need an episode of at least"):
+                replay.sample(8, length, generator(seed))
+            continue
+        drawn = replay.sample(8, length, generator(seed))
+        numbers, times = drawn.observations.unbind(-1)
+        assert (numbers == numbers[0]).all() and (times.diff(dim=0) == 1).all()
+        ends = torch.tensor(lengths)[numbers.long()]
+        assert torch.equal(drawn.terminated, (times == ends).float())
+        assert torch.equal(drawn.rewards, (times - 0.5).clamp(min=0))
+        assert torch.equal(drawn.actions[..., 0], (times - 1).clamp(min=0))
+
+
+def test_every_valid_start_is_as_likely(tmp_path):
+    lengths = [1, 3, 30, 2, 7, 1, 15]
+    replay = filled(tmp_path, lengths)
+    starts = [(number, t) for number, steps in enumerate(lengths) for t in range(steps + 2 - 4)]
+    first = replay.sample(200 * len(starts), 4, generator()).observations[0]
+    drawn = [tuple(row) for row in first.int().tolist()]
+    assert set(drawn) == set(starts)
+    chi_square = sum((drawn.count(start) - 200) ** 2 / 200 for start in starts)
+    freedom = len(starts) - 1
+    assert abs(chi_square - freedom) < 4 * (2 * freedom) ** 0.5
+
+
+def test_a_draw_depends_on_the_episodes_and_the_generator_alone(tmp_path):
+    busy = EpisodeReplay(tmp_path / "busy", 2, 3)
+    for number, steps in enumerate([4, 9, 2]):
+        busy.append(episode(number, steps, number % 2 == 0))
+        busy.sample(4, 3, generator(number))
+        busy.state_dict()
+    torch.rand(3)
+    assert_draw_alike(busy, filled(tmp_path / "calm"))
+    a, b = busy.sample(20, 3, generator(0)), busy.sample(20, 3, generator(1))
+    assert not torch.equal(a.observations, b.observations)
+
+
+def test_nothing_long_enough_is_one_sentence(tmp_path):
+    replay = EpisodeReplay(tmp_path, 2, 3)
+    with pytest.raises(ValueError, match=r"^Sequences of 5 rows need .* 4 steps, got at most 0 in 0 episodes\.$"):
+        replay.sample(1, 5, generator())
+    replay.append(episode(0, 3))
+    with pytest.raises(ValueError, match=r"^Sequences of 5 rows need .* 4 steps, got at most 3 in 1 episodes\.$"):
+        replay.sample(1, 5, generator())
+    replay.append(episode(1, 4))
+    assert (replay.sample(9, 5, generator()).observations[..., 0] == 1).all()
+
+
+# What a checkpoint refers to
+
+
+def test_state_is_plain_and_small(tmp_path):
+    replay = filled(tmp_path / "replay")
+    torch.save(replay.state_dict(), tmp_path / "state.ckpt")
+    assert (tmp_path / "state.ckpt").stat().st_size < 2000
+    state = torch.load(tmp_path / "state.ckpt", weights_only=True)
+    assert (state["rows"], state["episodes"]) == (18, 3)
+    assert_holds(resumed(tmp_path / "replay", state), [4, 9, 2])
+
+
+@pytest.mark.parametrize("lengths", [[], [5], [5, 3, 8]])
+def test_resumes_at_the_checkpoint_and_goes_on_differently(tmp_path, lengths):
+    replay = filled(tmp_path, lengths)
+    state = replay.state_dict()
+    replay.append(episode(50, 20))
+    replay.append(episode(51, 1))
+    for again in (resumed(tmp_path, state), resumed(tmp_path, state)):
+        assert_holds(again, lengths)
+        for number in range(len(lengths), len(lengths) + 3):
+            again.append(episode(number, 6, number % 2 == 0))
+        assert_holds(again, [*lengths, 6, 6, 6])
+        assert again.path.stat().st_size == 4 * (2 + 3 + 3) * (again.num_steps + again.num_episodes)
+        assert_draw_alike(again, filled(tmp_path / "never interrupted", [*lengths, 6, 6, 6]))
+        assert_holds(resumed(tmp_path, again.state_dict()), [*lengths, 6, 6, 6])
+
+
+def test_the_same_object_goes_back_to_a_checkpoint(tmp_path):
+    replay = filled(tmp_path)
+    state = replay.state_dict()
+    replay.append(episode(50, 20))
+    replay.sample(4, 15, generator())
+    replay.load_state_dict(state)
+    with pytest.raises(ValueError, match="got at most 9 in 3 episodes"):
+        replay.sample(4, 15, generator())
+    assert_holds(replay, [4, 9, 2])
+
+
+def test_a_later_checkpoint_holds_until_the_next_append(tmp_path):
+    replay = filled(tmp_path, [4])
+    early = replay.state_dict()
+    replay.append(episode(1, 9))
+    late = replay.state_dict()
+    resumed(tmp_path, early)
+    assert_holds(resumed(tmp_path, late), [4, 9])
+    resumed(tmp_path, early).append(episode(1, 9, terminated=True))
+    with pytest.raises(UsageError, match="continued from another checkpoint"):
+        resumed(tmp_path, late)
+
+
+def test_half_a_row_and_more_behind_the_checkpoint_are_forgotten(tmp_path):
+    replay = filled(tmp_path)
+    state = replay.state_dict()
+    with replay.path.open("ab") as file:
+        file.write(os.urandom(3 * 32 + 7))
+    again = resumed(tmp_path, state)
+    assert_holds(again, [4, 9, 2])
+    again.append(episode(3, 5))
+    assert_holds(resumed(tmp_path, again.state_dict()), [4, 9, 2, 5])
+
+
+def test_a_new_replay_in_a_used_folder_starts_empty(tmp_path):
+    filled(tmp_path)
+    replay = EpisodeReplay(tmp_path, 2, 3)
+    assert_holds(replay, [])
+    replay.append(episode(0, 5, terminated=True))
+    assert_holds(resumed(tmp_path, replay.state_dict()), [5])
+
+
+ENDLESS_WRITER = """
+import itertools, os, sys
+import torch
+from lit_dcem.data.replay import Episode, EpisodeReplay
+
+folder, checkpoint = sys.argv[1:]
+replay = EpisodeReplay(folder, 300, 200)
+if os.path.exists(checkpoint):
+    replay.load_state_dict(torch.load(checkpoint, weights_only=True))
+for number in itertools.count(replay.num_episodes):
+    draw = torch.Generator().manual_seed(number)
+    steps = int(torch.randint(1, 500, (1,), generator=draw))
+    observations = torch.randn(steps + 1, 300, generator=draw)
+    replay.append(Episode(observations, observations[1:, :200], observations[1:, 0], number % 2 == 0))
+    if number % 3 == 0:
+        torch.save(replay.state_dict(), checkpoint + ".part")
+        os.replace(checkpoint + ".part", checkpoint)
+"""
+
+
+def test_killed_writers_leave_all_that_a_checkpoint_refers_to(tmp_path):
+    folder, checkpoint = tmp_path / "replay", tmp_path / "state.ckpt"
+    last = 0
+    for kill in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", ENDLESS_WRITER, folder, checkpoint], cwd=ROOT)
+        try:
+            while writer.poll() is None and episodes_in(checkpoint) < last + 10 + kill:
+                time.sleep(0.01 + 0.003 * kill)
+        finally:
+            writer.kill()
+            assert writer.wait() == -9
+        last = episodes_in(checkpoint)
+        replay = EpisodeReplay(folder, 300, 200)
+        replay.load_state_dict(torch.load(checkpoint, weights_only=True))
+        assert replay.num_episodes == last
+        for number in range(last):
+            draw = generator(number)
+            steps = int(torch.randint(1, 500, (1,), generator=draw))
+            observations = torch.randn(steps + 1, 300, generator=draw)
+            expected = Episode(observations, observations[1:, :200], observations[1:, 0], number % 2 == 0)
+            assert_same(replay.episode(number), expected)
+
+
+def episodes_in(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["episodes"] if checkpoint.exists() else 0
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), r"must hold at least 18 rows, got 0; restore the file .*, or start a new run"),
+        (lambda path: os.truncate(path, 17 * 32 + 31), "must hold at least 18 rows, got 17; restore"),
+        (lambda path: flip(path, 0), "must hold what the checkpoint refers to, got other values: .*; restore"),
+        (lambda path: flip(path, 18 * 32 - 1), "must hold what the checkpoint refers to"),
+    ],
+    ids=["missing", "short", "first byte", "last byte"],
+)
+def test_a_damaged_file_is_one_sentence(tmp_path, damage, message):
+    replay = filled(tmp_path)
+    state = replay.state_dict()
+    damage(replay.path)
+    other = EpisodeReplay(tmp_path, 2, 3)
+    with pytest.raises(UsageError, match=rf"^{tmp_path}/episodes.f32 {message}") as raised:
+        other.load_state_dict(state)
+    assert ". " not in str(raised.value)
+    assert_holds(other, [])
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_checkpoint_of_other_sizes_is_one_sentence(tmp_path):
+    state = filled(tmp_path).state_dict()
+    message = (
+        rf"^The replay in {tmp_path} must have the sizes of the environment: observation_dim 24 and action_dim 3, "
+        "got observation_dim 2 and action_dim 3; resume with the checkpoint's own task.$"
+    )
+    with pytest.raises(UsageError, match=message):
+        EpisodeReplay(tmp_path, 24, 3).load_state_dict(state)
+
+
+def test_a_file_that_vanishes_under_a_run_is_one_sentence(tmp_path):
+    replay = filled(tmp_path)
+    replay.path.unlink()
+    with pytest.raises(UsageError, match="must hold at least 18 rows, got 0"):
+        replay.append(episode(3, 5))
+    with pytest.raises(UsageError, match="must hold at least 18 rows, got 0"):
+        replay.state_dict()
+    assert_holds(replay, [4, 9, 2])
+
+
+def test_a_full_disk_loses_the_append_only(tmp_path):
+    replay = filled(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (replay.path.stat().st_size + 1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            replay.append(episode(3, 500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_holds(replay, [4, 9, 2])
+    replay.append(episode(3, 5))
+    assert_holds(resumed(tmp_path, replay.state_dict()), [4, 9, 2, 5])
+
+
+def changed(**fields):
+    return Episode(**{**vars(episode(0, 4)), **fields})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (changed(observations=torch.zeros(4, 2)), r"T at least 1, got \[4, 2\], \[4, 3\], \[4\]\.$"),
+        (changed(observations=torch.zeros(5, 3)), r"\[T \+ 1, 2\], \[T, 3\] and \[T\], .* got \[5, 3\]"),
+        (changed(actions=torch.zeros(4, 2)), r"got \[5, 2\], \[4, 2\], \[4\]"),
+        (changed(rewards=torch.zeros(5)), r"got \[5, 2\], \[4, 3\], \[5\]"),
+        (changed(rewards=torch.zeros(4, 1)), r"got \[5, 2\], \[4, 3\], \[4, 1\]"),
+        (episode(0, 0), r"got \[1, 2\], \[0, 3\], \[0\]"),
+        (changed(rewards=torch.tensor([0, 1, torch.nan, 0])), "must be finite in float32, got NaN or infinity"),
+        (changed(rewards=torch.full((4,), 1e300, dtype=torch.float64)), "must be finite in float32"),
+    ],
+)
+def test_episodes_that_do_not_fit_are_refused(tmp_path, wrong, message):
+    replay = filled(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        replay.append(wrong)
+    assert_holds(resumed(tmp_path, replay.state_dict()), [4, 9, 2])
+
+
+@pytest.mark.parametrize(("batch_size", "length"), [(0, 3), (3, 0), (3, -1)])
+def test_empty_batches_are_refused(tmp_path, batch_size, length):
+    with pytest.raises(ValueError, match=f"must be at least 1, got {batch_size} and {length}"):
+        filled(tmp_path).sample(batch_size, length, generator())
+
+
+def test_sizes_below_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="must be at least 1, got 0 and 3"):
+        EpisodeReplay(tmp_path, 0, 3)
+
+
+USE_EACH_METHOD = """
+from jaxtyping import install_import_hook
+
+install_import_hook("lit_dcem.data.replay", "beartype.beartype")
+
+import sys
+import torch
+from lit_dcem.data.replay import Episode, EpisodeReplay
+
+replay = EpisodeReplay(sys.argv[1], 2, 3)
+replay.load_state_dict(replay.state_dict())
+replay.append(Episode(torch.zeros(6, 2), torch.zeros(5, 3), torch.zeros(5), True))
+replay.load_state_dict(replay.state_dict())
+replay.sample(4, 3, torch.Generator())
+replay.episode(0)
+try:
+    Episode(torch.zeros(6, 2), torch.zeros(5, 3), torch.zeros(4), True)
+except Exception as error:
+    assert "rewards" in str(error), error
+else:
+    raise SystemExit("nothing checks the shapes")
+"""
+
+
+def test_replay_keeps_to_its_annotated_shapes(tmp_path):
+    command = [sys.executable, "-W", "error", "-c", USE_EACH_METHOD, tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
