@@ -1,0 +1,129 @@
+"""What an adapter provides, and one running episode of it that can be saved and replayed."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+MAX_RESETS = 100
+"""starts that may diverge in a row before that counts as a broken environment"""
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class DivergenceError(Exception):
+    """The simulation has lost its numbers (NaN, infinity, PhysicsError): its episode is over and of no use."""
+
+
+@runtime_checkable
+class Simulation(Protocol):
+    """One simulator, as the adapters provide it: one step at a time, in the simulator's own units."""
+
+    observation_dim: int
+    lower: np.ndarray
+    """``[A]`` of float64, finite: the smallest action"""
+    upper: np.ndarray
+    """``[A]`` of float64, finite: the largest action"""
+
+    def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
+        """First observation ``[O]`` of the episode; all its chance comes from the seed. May raise DivergenceError."""
+        ...
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """Observation ``[O]``, reward, terminated and truncated after the action ``[A]``. May raise DivergenceError."""
+        ...
+
+    def render(self, height: int, width: int) -> np.ndarray:
+        """``[height, width, 3]`` of uint8; the simulation goes on as if it had not been drawn."""
+        ...
+
+
+class Member:
+    """One of the environments: a simulation, the number of its episode, and what has been done in it."""
+
+    def __init__(self, simulation: Simulation, action_repeat: int, seed: tuple[int, int, int]) -> None:
+        self.simulation = simulation
+        self.action_repeat = action_repeat
+        self.seed = seed
+        self.number = 0
+        self.ended = True
+        self.observation = np.zeros(simulation.observation_dim, np.float32)
+        self.simulator_steps = 0
+        self.num_diverged = 0
+        self._actions: list[np.ndarray] = []
+        self._middle = (simulation.upper + simulation.lower) / 2
+        self._reach = (simulation.upper - simulation.lower) / 2
+
+    def reset(self) -> None:
+        """Start the next episode, past those that diverge at once."""
+        for _ in range(MAX_RESETS):
+            self.number += 1
+            try:
+                return self._begin()
+            except DivergenceError:
+                self.num_diverged += 1
+        raise RuntimeError(f"An environment must have a start, got {MAX_RESETS} in a row that diverged.")
+
+    def step(self, action: np.ndarray) -> tuple[float, bool, bool, bool]:
+        """Reward, terminated, truncated and diverged after an action ``[A]`` in [-1, 1], repeated."""
+        self._actions.append(action)
+        try:
+            reward, terminated, truncated = self._act(self._middle + self._reach * action)
+            diverged = False
+        except DivergenceError:
+            reward, terminated, truncated, diverged = 0.0, False, False, True
+            self.num_diverged += 1
+        self.ended = terminated or truncated or diverged
+        return reward, terminated, truncated, diverged
+
+    def _act(self, action: np.ndarray) -> tuple[float, bool, bool]:
+        total = 0.0
+        for repeat in range(1, self.action_repeat + 1):
+            self.simulator_steps += 1
+            observation, reward, terminated, truncated = self.simulation.step(action)
+            total += reward
+            if terminated or truncated or repeat == self.action_repeat:
+                self.observation = _finite(observation, total)
+                return total, terminated, truncated
+        raise AssertionError("action_repeat is at least 1")
+
+    def state_dict(self) -> dict[str, Any]:
+        actions = np.stack(self._actions) if self._actions else np.zeros((0, len(self._middle)), np.float32)
+        return {
+            "seed": list(self.seed),
+            "number": self.number,
+            "ended": self.ended,
+            "actions": torch.from_numpy(actions),
+            "observation": torch.from_numpy(self.observation.copy()),
+            "counts": [self.simulator_steps, self.num_diverged],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Replay the episode; return whether it went as it had gone."""
+        first, second, third = state["seed"]
+        self.seed, self.number = (first, second, third), state["number"]
+        if self.number:
+            self._replay(state["actions"].to("cpu", copy=True).numpy())
+        self.ended |= state["ended"]
+        self.simulator_steps, self.num_diverged = state["counts"]
+        return bool((self.observation == state["observation"].cpu().numpy()).all())
+
+    def _begin(self) -> None:
+        self._actions, self.ended = [], False
+        entropy = np.random.SeedSequence((*self.seed, self.number))
+        self.observation = _finite(self.simulation.reset(entropy))
+
+    def _replay(self, actions: np.ndarray) -> None:
+        self._begin()
+        for action in actions:
+            if self.ended:  # where the replay goes another way
+                return
+            self.step(action)
+
+
+def _finite(observation: np.ndarray, reward: float = 0.0) -> np.ndarray:
+    """The observation as float32, which must hold it."""
+    if not (np.abs(observation).max() <= LARGEST and abs(reward) <= LARGEST):  # NaN is not below anything
+        raise DivergenceError("An observation or reward is not a finite number")
+    return observation.astype(np.float32)

@@ -1,0 +1,96 @@
+"""The tasks of the dm_control suite as simulations."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+import numpy as np
+
+from lit_dcem.envs.rendering import mujoco_gl, opengl_backend
+from lit_dcem.envs.simulation import DivergenceError
+
+with mujoco_gl("disabled"):
+    from dm_control import _render, suite
+    from dm_control.rl.control import Environment, PhysicsError
+
+UNBOUNDED = 1e9
+"""dm_control gives 1e10 as the bound of an actuator without any (lqr); such actions are taken as they are"""
+RENDERERS = {
+    "egl": ("pyopengl.egl_renderer", "EGLContext"),
+    "osmesa": ("pyopengl.osmesa_renderer", "OSMesaContext"),
+    "glfw": ("glfw_renderer", "GLFWContext"),
+}
+NAMES = {f"{domain}-{task}": (domain, task) for domain, task in suite.ALL_TASKS}
+"""``cheetah-run`` and so on, to domain and task"""
+
+
+class SuiteSimulation:
+    """A task of the suite; observations are flattened in the order of its specification.
+
+    Args:
+        name: one of `NAMES`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._environment = _loaded(name)
+        self._physics = self._environment.physics
+        # quadruped-escape wants OpenGL in every reset, to redraw its terrain; until there is a picture it gets none.
+        self._physics._make_rendering_contexts = lambda: None
+        self._drawn = False
+        shapes = [spec.shape for spec in self._environment.observation_spec().values()]
+        self.observation_dim = sum(int(np.prod(shape)) for shape in shapes)
+        spec = self._environment.action_spec()
+        bounded = (np.abs(spec.minimum) < UNBOUNDED) & (np.abs(spec.maximum) < UNBOUNDED)
+        self.lower = np.where(bounded, spec.minimum, -1.0)
+        self.upper = np.where(bounded, spec.maximum, 1.0)
+
+    def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
+        self._environment.task.random.seed(seed.generate_state(8))
+        try:
+            return _flat(self._environment.reset().observation)
+        except PhysicsError as error:
+            raise DivergenceError(str(error)) from error
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        try:
+            step = self._environment.step(action)
+        except PhysicsError as error:
+            raise DivergenceError(str(error)) from error
+        # The end of an episode keeps its discount at the time limit and loses it where the task is over.
+        terminated = step.last() and bool(step.discount == 0)
+        return _flat(step.observation), float(step.reward), terminated, step.last() and not terminated
+
+    def render(self, height: int, width: int) -> np.ndarray:
+        canvas = self._physics.model.vis.global_
+        if not self._drawn or height > canvas.offheight or width > canvas.offwidth:
+            canvas.offheight, canvas.offwidth = max(height, canvas.offheight), max(width, canvas.offwidth)
+            self._start_drawing()
+        camera = 0 if self._physics.model.ncam else -1
+        plain = {"shadow": False, "reflection": False}  # twice as fast
+        return self._physics.render(height, width, camera_id=camera, render_flag_overrides=plain)
+
+    def _start_drawing(self) -> None:
+        module, renderer = RENDERERS[opengl_backend()]
+        _render.Renderer = getattr(importlib.import_module(f"dm_control._render.{module}"), renderer)
+        if self._drawn:
+            self._physics._free_rendering_contexts()
+        else:
+            del self._physics._make_rendering_contexts
+        self._drawn = True
+
+
+def _loaded(name: str) -> Environment:
+    """The task, without the compiler's remarks on dm_control's own files."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        # lqr draws its model here: the same for everybody, so that all episodes are of one task.
+        return suite.load(*NAMES[name], task_kwargs={"random": 0})
+    finally:
+        logger.setLevel(level)
+
+
+def _flat(observation: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.ravel(part) for part in observation.values()])

@@ -1,0 +1,155 @@
+"""Environments of one kind, stepped together in one process, that go on bit for bit from a checkpoint."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lit_dcem.envs.simulation import Member, Simulation
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What one step of every environment led to."""
+
+    observations: Float[Tensor, "envs observation"]
+    """after the step, of the ended episode where it ended; where it diverged, the one before"""
+    rewards: Float[Tensor, " envs"]
+    """summed over the action repeat; 0 where it diverged"""
+    terminated: Bool[Tensor, " envs"]
+    """the task is over, no reward can follow"""
+    truncated: Bool[Tensor, " envs"]
+    """the time limit cut the episode off, rewards would have followed"""
+    diverged: Bool[Tensor, " envs"]
+    """the physics broke down: the episode is over and this step says nothing about the task, so must not be learned"""
+
+    @property
+    def ended(self) -> Bool[Tensor, " envs"]:
+        """Where an episode is over for one of the three reasons: what `VectorEnv.reset` wants next."""
+        return self.terminated | self.truncated | self.diverged
+
+
+class VectorEnv:
+    """E environments that are stepped together, each in its own episode; ended episodes wait for `reset`.
+
+        observations = envs.reset()
+        while True:
+            steps = envs.step(policy(observations))
+            observations = envs.reset(steps.ended)
+
+    Episode k of environment i depends on (seed, rank, i, k) and its actions alone. So a state is those numbers, and
+    loading it replays the running episodes: bit for bit the same, for every simulator whose seed decides its episode.
+
+    Args:
+        simulations: one for each environment, all alike.
+        action_repeat: simulator steps for each action, fewer where the episode ends.
+        seed: of all the episodes.
+        rank: of the process, so that processes with one seed see different episodes.
+    """
+
+    def __init__(self, simulations: Sequence[Simulation], action_repeat: int = 1, seed: int = 0, rank: int = 0) -> None:
+        if not simulations or action_repeat < 1:
+            rule = "num_envs and action_repeat must be at least 1"
+            raise ValueError(f"{rule}, got {len(simulations)} and {action_repeat}.")
+        self.num_envs = len(simulations)
+        self.action_repeat = action_repeat
+        self.observation_dim = simulations[0].observation_dim
+        self.action_dim = len(simulations[0].lower)
+        self._members = [Member(s, action_repeat, (seed, rank, i)) for i, s in enumerate(simulations)]
+
+    @property
+    def observations(self) -> Float[Tensor, "envs observation"]:
+        """The latest of every environment; zeros before the first reset."""
+        return torch.from_numpy(np.stack([member.observation for member in self._members]))
+
+    @property
+    def ended(self) -> Bool[Tensor, " envs"]:
+        """Where an episode is over and waits for `reset`; everywhere before the first reset."""
+        return torch.tensor([member.ended for member in self._members])
+
+    @property
+    def simulator_steps(self) -> int:
+        """Steps that the simulators have made, action repeats counted; replays are not."""
+        return sum(member.simulator_steps for member in self._members)
+
+    @property
+    def num_diverged(self) -> int:
+        """Episodes that diverged."""
+        return sum(member.num_diverged for member in self._members)
+
+    def reset(self, where: Bool[Tensor, " envs"] | None = None) -> Float[Tensor, "envs observation"]:
+        """Start new episodes where asked, everywhere by default; return the latest observations of all environments."""
+        for index, member in enumerate(self._members):
+            if where is None or where[index]:
+                member.reset()
+        return self.observations
+
+    def step(self, actions: Float[Tensor, "envs action"]) -> Steps:
+        """Act in every environment: -1 and 1 are the bounds of its actions, what is beyond them is clipped.
+
+        Raises:
+            RuntimeError: an episode has ended and was not reset.
+            ValueError: actions of another shape, or not finite.
+        """
+        outcomes = [m.step(a) for m, a in zip(self._members, self._checked(actions), strict=True)]
+        rewards, terminated, truncated, diverged = zip(*outcomes, strict=True)
+        return Steps(
+            self.observations,
+            torch.tensor(rewards, dtype=torch.float32),
+            torch.tensor(terminated),
+            torch.tensor(truncated),
+            torch.tensor(diverged),
+        )
+
+    def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:
+        """A picture ``[height, width, 3]`` of uint8 of one environment.
+
+        Raises:
+            UsageError: there is no OpenGL to draw with.
+        """
+        return self._members[index].simulation.render(height, width)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sizes": self._sizes(), "members": [member.state_dict() for member in self._members]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the state was taken, with its seeds; takes as long as the running episodes have taken.
+
+        Warns where a replay differs from what was saved; such an episode may also have `ended`.
+
+        Raises:
+            ValueError: a state of other environments.
+        """
+        if state_dict["sizes"] != self._sizes():
+            rule = "A state of environments must be loaded into the like of them"
+            raise ValueError(f"{rule}, got {state_dict['sizes']} for {self._sizes()}.")
+        same = [m.load_state_dict(s) for m, s in zip(self._members, state_dict["members"], strict=True)]
+        if not all(same):
+            warnings.warn(
+                "Replayed episodes differ from the saved ones, as the simulator is another version or on another kind "
+                "of processor: the run goes on, but not bit for bit.",
+                stacklevel=2,
+            )
+
+    def _sizes(self) -> dict[str, int]:
+        names = ("num_envs", "action_repeat", "observation_dim", "action_dim")
+        return {name: getattr(self, name) for name in names}
+
+    def _checked(self, actions: Tensor) -> np.ndarray:
+        """``[E, A]`` of float32 in [-1, 1], our own copy: it is kept for replays."""
+        if any(member.ended for member in self._members):
+            where = self.ended.nonzero().flatten().tolist()
+            raise RuntimeError(f"Episodes that have ended must be reset before a step, got environments {where}.")
+        array = actions.detach().to("cpu", torch.float32).numpy()
+        if array.shape != (self.num_envs, self.action_dim):
+            raise ValueError(f"actions must be {[self.num_envs, self.action_dim]}, got {list(array.shape)}.")
+        if not np.isfinite(array).all():
+            raise ValueError("actions must be finite, got nan or inf.")
+        return np.clip(array, -1.0, 1.0)
