@@ -75,7 +75,7 @@ def search_iterations(
 
 
 def latent_search(module: CartpoleEmbedding, state: Float[Tensor, " 5"]) -> tuple[Iteration, ...]:
-    """Iterations of the search of training, in the paper's size: 100 candidates, 10 elites, 10 iterations."""
+    """Iterations of the search of planning, in the paper's size: 100 candidates, 10 elites, 10 iterations."""
     solver = module.solver.replace(num_candidates=100, num_elites=10, num_kept=0, grad_iterations=None).traced(10)
     return _iterations(lambda: module.solve(state.unsqueeze(0), solver))
 
