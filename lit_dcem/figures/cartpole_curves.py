@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -110,14 +111,24 @@ Curve = Mapping[float, float]
 
 
 def _draw_curve(axis: Axes, seeds: Sequence[Curve], colour: str, label: str) -> None:
-    """Mean over the seeds that got to each step, and its interval."""
+    """Mean over the seeds that got to each step, and its interval; between its steps, a seed's curve is a line."""
     steps = sorted({step for seed in seeds for step in seed})
     if not steps:
         return
-    spread = [mean_and_interval([seed[step] for seed in seeds if step in seed]) for step in steps]
+    reached = [[seed for seed in seeds if seed and min(seed) <= step <= max(seed)] for step in steps]
+    values = [
+        [float(np.interp(step, *_line(seed))) for seed in there] for step, there in zip(steps, reached, strict=True)
+    ]
+    spread = [mean_and_interval(each) for each in values]
     low, high = [mean - reach for mean, reach in spread], [mean + reach for mean, reach in spread]
     axis.plot(steps, [mean for mean, _ in spread], color=colour, label=label, linewidth=1.2)
     axis.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _line(curve: Curve) -> tuple[list[float], list[float]]:
+    """Its steps in order, and the costs there."""
+    steps = sorted(curve)
+    return steps, [curve[step] for step in steps]
 
 
 def _curve(rows: Iterable[Row], column: str) -> Curve:
