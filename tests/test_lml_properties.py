@@ -43,7 +43,8 @@ def test_feasible_in_float32(problem: tuple[Tensor, int], temperature: float) ->
 def test_larger_scores_get_no_smaller_weights(problem: tuple[Tensor, int], temperature: float) -> None:
     scores, k = problem
     ordered = lml(scores, k, temperature)[scores.argsort()]
-    assert (ordered.diff() >= 0).all()
+    # Torch's vectorised exp2 and the one for the elements that are left over differ in the last bit.
+    assert (ordered.diff() >= -torch.finfo(torch.float64).eps).all()
 
 
 @quick
