@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,9 @@ UPRIGHT = 0.95
 """cos th above which the pole counts as upright: within 18 degrees"""
 BALANCED_SECONDS = 2.0
 """how long an episode's end has to be upright throughout"""
+
+T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""97.5% quantiles of Student's t with 1, 2, .. degrees of freedom"""
 
 
 @torch.no_grad()
@@ -119,3 +124,19 @@ def bootstrap_interval(values: Float[Tensor, " count"], num_resamples: int = 400
     index = torch.randint(len(values), (num_resamples, len(values)), generator=generator)
     low, high = torch.quantile(values.cpu()[index].mean(1), torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
     return low, high
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and how far its 95% interval by Student's t reaches either way (NaN for a single value)."""
+    count = len(values)
+    if count < 2:
+        return statistics.fmean(values), math.nan
+    return statistics.fmean(values), _t_quantile(count - 1) * statistics.stdev(values) / math.sqrt(count)
+
+
+def _t_quantile(freedom: int) -> float:
+    """97.5% quantile of Student's t: from the table, and beyond it by its expansion about the normal one."""
+    if freedom <= len(T_QUANTILES):
+        return T_QUANTILES[freedom - 1]
+    z = 1.959964
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

@@ -17,6 +17,7 @@ from lit_dcem.callbacks.cartpole_plots import CartpolePlots, picture
 from lit_dcem.cli import main
 from lit_dcem.data.cartpole import validation_states
 from lit_dcem.errors import UsageError
+from lit_dcem.evaluation import mean_and_interval
 from lit_dcem.figures import cartpole_curves as curves
 from lit_dcem.figures.cartpole import cost_surfaces, initial_outputs, latent_search, search_iterations, surface
 from lit_dcem.figures.draw import draw
@@ -139,9 +140,9 @@ def test_surface_has_the_first_latent_across():
 
 
 def test_interval_is_students():
-    assert curves.mean_and_interval([1.0, 2.0, 3.0]) == pytest.approx((2, 4.3027 / math.sqrt(3)), rel=1e-3)
-    assert curves.mean_and_interval([0.0, 2.0] * 6)[1] == pytest.approx(2.2010 / math.sqrt(11), rel=2e-3)
-    assert math.isnan(curves.mean_and_interval([1.0])[1])
+    assert mean_and_interval([1.0, 2.0, 3.0]) == pytest.approx((2, 4.3027 / math.sqrt(3)), rel=1e-3)
+    assert mean_and_interval([0.0, 2.0] * 6)[1] == pytest.approx(2.2010 / math.sqrt(11), rel=2e-3)
+    assert math.isnan(mean_and_interval([1.0])[1])
 
 
 def test_curves_are_means_over_seeds_with_intervals():

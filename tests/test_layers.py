@@ -12,13 +12,14 @@ LEVELS = [
     {"models", "data"},
     {"planning"},
     {"experiments"},
-    {"evaluation", "runs", "figures", "callbacks", "sweep"},
+    {"evaluation", "runs"},
+    {"figures", "callbacks", "sweep"},
     {"lightning_cli"},
     {"evaluate"},
     {"cli"},
 ]
-# A figure may be drawn by a callback, and a run may be read by a figure; not the other way around.
-WITHIN = {("figures", "runs"), ("callbacks", "figures"), ("sweep", "runs")}
+# A figure may be drawn by a callback; not the other way around.
+WITHIN = {("callbacks", "figures")}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -3,7 +3,6 @@
 import csv
 import itertools
 import json
-import statistics
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from lit_dcem.sweep import running as module
 from lit_dcem.sweep import sweep
 from lit_dcem.sweep.grid import plan, read_sweep
 from lit_dcem.sweep.running import time_limit
-from lit_dcem.sweep.tables import interval, summary
+from lit_dcem.sweep.tables import summary
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DECODER = "model.init_args.decoder.init_args"
@@ -186,11 +185,6 @@ def test_names_are_short_unless_they_collide(write, tmp_path):
     runs = plan(read_sweep(write(grid={"a.x": [1.0], "b.x": ["c/d e"]})), tmp_path)
     assert [run.folder.name for run in runs] == ["a.x=1.0,b.x=c-d-e"]
     assert "--b.x=c/d e" in runs[0].options
-
-
-def test_interval_is_student():
-    values = [1.0, 2.0, 4.0]
-    assert interval(values) == pytest.approx(4.303 * statistics.stdev(values) / 3**0.5)
 
 
 def test_summary_leaves_failures_out():

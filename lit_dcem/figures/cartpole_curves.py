@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from lit_dcem.errors import UsageError
+from lit_dcem.evaluation import mean_and_interval
 from lit_dcem.experiments.cartpole_embedding import EXPERT_COST
 
 Row = Mapping[str, float]
@@ -31,8 +32,6 @@ PAPER: dict[tuple[float, float], float] = {
 """improvement factors of the paper's figure 9, by latent size and temperature"""
 PAPER_PCA = 1.07
 """that of two principal components of an expert's solutions"""
-T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""97.5% quantiles of Student's t with 1, 2, .. degrees of freedom"""
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
@@ -59,22 +58,6 @@ def _number(cell: str | None, column: str, path: Path) -> float:
         return float(cell) if cell else math.nan
     except ValueError:
         raise UsageError(f"{column} must be a number in every row of {path}, got {cell}.") from None
-
-
-def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and how far its 95% interval by Student's t reaches either way (NaN for a single value)."""
-    count = len(values)
-    if count < 2:
-        return statistics.fmean(values), math.nan
-    return statistics.fmean(values), _t_quantile(count - 1) * statistics.stdev(values) / math.sqrt(count)
-
-
-def _t_quantile(freedom: int) -> float:
-    """97.5% quantile of Student's t: from the table, and beyond it by its expansion about the normal one."""
-    if freedom <= len(T_QUANTILES):
-        return T_QUANTILES[freedom - 1]
-    z = 1.959964
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def learning_curves(curves: Sequence[Row]) -> Figure:

@@ -11,11 +11,11 @@ from typing import Any
 from rich.table import Table
 
 from lit_dcem.errors import UsageError
+from lit_dcem.evaluation import mean_and_interval
 from lit_dcem.runs import history
 from lit_dcem.sweep.grid import FINISHED, Run, replacing
 
 SEED = "seed_everything"  # its runs are averaged over
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5% quantiles, 1 to 9 degrees of freedom
 
 
 def write_tables(runs: list[Run], metric: str) -> list[dict[str, Any]]:
@@ -68,11 +68,6 @@ def summary(table: list[dict[str, Any]], metric: str) -> Table:
     shown = Table(*names, "runs", metric, "95% interval")
     for point, values in groups.items():
         mean = f"{statistics.mean(values):.4g}" if values else "-"
-        half = f"± {interval(values):.2g}" if len(values) > 1 else "-"
+        half = f"± {mean_and_interval(values)[1]:.2g}" if len(values) > 1 else "-"
         shown.add_row(*(value for _, value in point), str(len(values)), mean, half)
     return shown
-
-
-def interval(values: list[float]) -> float:
-    """Half the width of the 95% interval of the mean of at least two values; a little wider than that above ten."""
-    return STUDENT[min(len(values), 10) - 2] * statistics.stdev(values) / math.sqrt(len(values))
