@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lit_dcem.data.cartpole import CartpoleStates
     from lit_dcem.data.regression import RegressionData
+    from lit_dcem.data.rollouts import Rollouts
     from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
     from lit_dcem.experiments.embedding_loss import EmbeddingLoss
     from lit_dcem.experiments.energy_regression import EnergyRegression
+    from lit_dcem.experiments.planet_phase1 import PlanetPhase1
     from lit_dcem.models.action_decoder import ActionDecoder
     from lit_dcem.models.energy import EnergyNetwork
+    from lit_dcem.models.rssm import RSSM
+    from lit_dcem.models.world_model import WorldModel
     from lit_dcem.planning.cartpole import FullSpacePlanner
     from lit_dcem.planning.cartpole_pca import PCAPlanner
+    from lit_dcem.planning.cem_planner import CEMPlanner, ModelPolicy
     from lit_dcem.solvers.cem import DCEM, cem, dcem
     from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
     from lit_dcem.solvers.lml import LML, lml
-    from lit_dcem.types import Iteration, Objective, Solution
+    from lit_dcem.types import Iteration, Objective, Policy, Solution
 
 _HOMES = {
     "ActionDecoder": "models.action_decoder",
+    "CEMPlanner": "planning.cem_planner",
     "CartpoleEmbedding": "experiments.cartpole_embedding",
     "CartpoleStates": "data.cartpole",
     "DCEM": "solvers.cem",
@@ -35,11 +41,17 @@ _HOMES = {
     "EnergyRegression": "experiments.energy_regression",
     "FullSpacePlanner": "planning.cartpole",
     "Iteration": "types",
+    "ModelPolicy": "planning.cem_planner",
     "Objective": "types",
     "PCAPlanner": "planning.cartpole_pca",
+    "PlanetPhase1": "experiments.planet_phase1",
+    "Policy": "types",
+    "RSSM": "models.rssm",
     "RegressionData": "data.regression",
+    "Rollouts": "data.rollouts",
     "Solution": "types",
     "UnrolledGD": "solvers.gradient_descent",
+    "WorldModel": "models.world_model",
     "cem": "solvers.cem",
     "dcem": "solvers.cem",
     "lml": "solvers.lml",
@@ -49,7 +61,9 @@ _HOMES = {
 __all__ = [
     "DCEM",
     "LML",
+    "RSSM",
     "ActionDecoder",
+    "CEMPlanner",
     "CartpoleEmbedding",
     "CartpoleStates",
     "EmbeddingLoss",
@@ -57,11 +71,16 @@ __all__ = [
     "EnergyRegression",
     "FullSpacePlanner",
     "Iteration",
+    "ModelPolicy",
     "Objective",
     "PCAPlanner",
+    "PlanetPhase1",
+    "Policy",
     "RegressionData",
+    "Rollouts",
     "Solution",
     "UnrolledGD",
+    "WorldModel",
     "cem",
     "dcem",
     "lml",

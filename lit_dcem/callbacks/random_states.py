@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from lit_dcem.data.ranks import gathered
 
 
 class RandomStates(pl.Callback):
@@ -23,7 +24,7 @@ class RandomStates(pl.Callback):
         self._restored: list[dict[str, Any]] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ranks": _gathered(_collect())}
+        return {"ranks": gathered(_collect())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict["ranks"]
@@ -54,12 +55,3 @@ def _restore(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"].cpu())
     if isinstance(states["cuda"], Tensor) and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"].cpu())
-
-
-def _gathered(states: dict[str, Any]) -> list[dict[str, Any]]:
-    """The states of all ranks, in order; rank 0 alone writes the checkpoint."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [states]
-    ranks: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(ranks, states)
-    return ranks

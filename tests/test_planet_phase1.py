@@ -1,0 +1,208 @@
+"""Phase 1 of PlaNet: rollouts through Lightning, learning, and going on exactly after a kill."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from lit_dcem import DCEM, CartpoleStates, CEMPlanner, PlanetPhase1, Rollouts, WorldModel
+from lit_dcem.callbacks.history import History
+from lit_dcem.callbacks.random_states import RandomStates
+from lit_dcem.errors import UsageError
+
+pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+SIZES = {"hidden_dim": 8, "num_layers": 1, "rssm": {"deter_dim": 8, "stoch_dim": 3}}
+SEARCH = {"num_candidates": 8, "num_elites": 3, "num_iterations": 2, "temperature": 0.0, "lower": -1.0, "upper": 1.0}
+ROLLOUTS = {
+    "env": "Pendulum-v1", "action_repeat": 20, "num_envs": 2, "batch_size": 4, "sequence_length": 5, "seed": 3,
+    "update_interval": 3, "updates_per_epoch": 5, "seed_episodes": 2, "seed_updates": 4, "evaluation_episodes": 3,
+}  # fmt: skip
+
+
+def parts(model=None, **rollouts):
+    world_model = WorldModel(3, 1, **SIZES)
+    planner = CEMPlanner(DCEM(**SEARCH), horizon=3, warm_start=True, **(model or {}))
+    return PlanetPhase1(world_model, planner), Rollouts(**{**ROLLOUTS, **rollouts})
+
+
+def fit(path, max_epochs=6, resume=None, devices=1, slow=0.0, **rollouts):
+    """Train; ``slow`` seconds between the updates leave a moment to kill the process."""
+    path = Path(path)
+    pl.seed_everything(0, verbose=False)
+    model, data = parts(**rollouts)
+    saving = {"every_n_train_steps": 3, "filename": "last", "enable_version_counter": False}
+    callbacks = [RandomStates(), History(), Losses(path, slow), ModelCheckpoint(dirpath=path, **saving)]
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = pl.Trainer(
+        max_epochs=max_epochs, devices=devices, default_root_dir=path, callbacks=callbacks, num_sanity_val_steps=0,
+        check_val_every_n_epoch=2, **quiet,
+    )  # fmt: skip
+    trainer.fit(model, data, ckpt_path=resume)
+    return model, data, trainer
+
+
+class Losses(pl.Callback):
+    """Writes losses and returns to a file, a line an update, so that a killed process leaves them."""
+
+    def __init__(self, path, slow):
+        self.path, self.slow = path, slow
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / f"losses_{trainer.global_rank}.txt").open("a") as file:
+            line = f"{trainer.global_step} {outputs['loss'].item()!r} {batch.returns.tolist()} {batch.simulator_steps}"
+            print(line, file=file, flush=True)
+        time.sleep(self.slow)
+
+
+def lines(path, rank=0):
+    """What each update wrote last."""
+    text = (path / f"losses_{rank}.txt").read_text()
+    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return {int(line.split()[0]): line for line in whole}
+
+
+def assert_same(first, second):
+    """Checkpoints are the same in all that a run depends on."""
+    states = [torch.load(path / "last.ckpt", weights_only=True) for path in (first, second)]
+    for rows in (state["callbacks"]["History"]["rows"] for state in states):
+        for row in rows:
+            del row["seconds"], row["val/seconds_per_decision"]
+    for name in ("state_dict", "optimizer_states", "Rollouts", "global_step"):
+        assert_equal(states[0][name], states[1][name], name)
+    assert_equal(states[0]["callbacks"]["History"], states[1]["callbacks"]["History"], "History")
+
+
+def assert_equal(first, second, name):
+    assert type(first) is type(second), name
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), name
+        for key in first:
+            assert_equal(first[key], second[key], f"{name}.{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), name
+        for index, (ours, theirs) in enumerate(zip(first, second, strict=True)):
+            assert_equal(ours, theirs, f"{name}[{index}]")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), name
+    else:
+        assert first == second, name
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_resumed_run_is_bit_identical(tmp_path, stop):
+    fit(tmp_path / "whole")
+    fit(tmp_path / "cut", stop)
+    random.seed(5)
+    fit(tmp_path / "cut", resume=tmp_path / "cut" / "last.ckpt")
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
+SCRIPT = "import sys, torch; sys.path.insert(0, {tests!r}); import test_planet_phase1 as t; "
+CALL = (
+    "torch.set_num_threads(1); p = t.Path({path!r}); l = p / 'last.ckpt'; "
+    "t.fit(p, resume=l if l.exists() else None, slow=0.02)"
+)
+
+
+def process(path):
+    code = (SCRIPT + CALL).format(tests=str(Path(__file__).parent), path=str(path))
+    with (path.parent / "errors.txt").open("w") as errors:
+        return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=errors)
+
+
+def updates(path):
+    file = path / "losses_0.txt"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def killed_and_resumed(path, kills, seed):
+    """Kill the run after random numbers of updates, at any point of what follows them; then let it end."""
+    chance = random.Random(seed)
+    for _ in range(kills):
+        running, target = process(path), updates(path) + chance.randint(1, 30 // kills + 1)
+        while running.poll() is None and updates(path) < target:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.05))
+        running.kill()
+        running.wait()
+    assert process(path).wait(200) == 0, (path.parent / "errors.txt").read_text()
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_run_goes_on_bit_identical(tmp_path, kills):
+    assert process(tmp_path / "whole").wait(200) == 0
+    killed_and_resumed(tmp_path / "killed", kills, seed=0)
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+    assert_same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_rollouts_keep_the_pace(tmp_path):
+    _, data, trainer = fit(tmp_path)
+    updates = trainer.global_step
+    state = data.state_dict()["ranks"][0]
+    steps = sum(len(episode["actions"]) for episode in state["collector"]["running"]) + data._replay.num_steps
+    assert state["counts"][:2] == [updates, steps]
+    with_policy = (updates - 1 - ROLLOUTS["seed_updates"]) * ROLLOUTS["update_interval"]
+    assert with_policy <= state["counts"][2] < with_policy + ROLLOUTS["num_envs"]
+    assert data.simulator_steps == ROLLOUTS["action_repeat"] * steps
+
+
+def test_validation_leaves_training_alone_and_repeats(tmp_path):
+    model, data, trainer = fit(tmp_path, 2)
+    before = torch.get_rng_state()
+    results = [trainer.validate(model, data, verbose=False)[0]["val/return"] for _ in range(2)]
+    assert results[0] == results[1]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_other_environment_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="observation_dim 5 and action_dim 1, got observation_dim 3 and action_dim 1"):
+        fit(tmp_path, env="cartpole-balance")
+
+
+def test_other_data_is_refused():
+    model, _ = parts()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=1)
+    with pytest.raises(UsageError, match=r"learns from lit_dcem\.Rollouts, got CartpoleStates as data"):
+        trainer.fit(model, CartpoleStates())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
+        ({"update_interval": 0.0}, "update_interval must be positive and finite, got 0.0"),
+        ({"exploration_noise": -1.0}, "must be at least 0 and finite, got 4 and -1.0"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        Rollouts(**{**ROLLOUTS, **options})
+
+
+DISTRIBUTED = (
+    "torch.set_num_threads(1); p = t.Path({path!r}); "
+    "t.fit(p, 2, devices=2); t.fit(p, 4, devices=2, resume=p / 'last.ckpt')"
+)
+
+
+def test_two_processes_train_on_their_own_environments(tmp_path):
+    code = (SCRIPT + DISTRIBUTED).format(tests=str(Path(__file__).parent), path=str(tmp_path))
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    ranks = [lines(tmp_path, rank) for rank in range(2)]
+    assert [len(rank) for rank in ranks] == [20, 20]
+    assert ranks[0] != ranks[1]
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert len(saved["Rollouts"]["ranks"]) == 2
+    assert [(tmp_path / "replay" / f"rank_{rank}" / "episodes.f32").stat().st_size > 0 for rank in range(2)]
