@@ -1,4 +1,4 @@
-"""``lit-dcem evaluate``: measure a planner of the cartpole, by the cost of its plans or in closed loop."""
+"""``lit-dcem evaluate``: measure a planner, by the cost of its plans (cartpole) or by what it gets in closed loop."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from lit_dcem import evaluate_rollouts
 from lit_dcem.data.cartpole import held_out_states, validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import Episode, bootstrap_interval, control, plan_costs
 from lit_dcem.experiments.cartpole_embedding import EXPERT_COST, CartpoleEmbedding
+from lit_dcem.experiments.planet_phase1 import PlanetPhase1
 from lit_dcem.figures.video import SUFFIXES, episode_frames, write_video
 from lit_dcem.lightning_cli import Parser, one_sentence
 from lit_dcem.planning.cartpole import CartpolePlanner, FullSpacePlanner, trajectories_of
 from lit_dcem.planning.cartpole_pca import PCAPlanner
+from lit_dcem.planning.cem_planner import CEMPlanner
 from lit_dcem.runs import checkpoint_of, load_module, shipped
 
 STATES: dict[str, Callable[[], Tensor]] = {"validation": validation_states, "held-out": held_out_states}
@@ -38,6 +41,12 @@ ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "balanced": ("balanced at the end", lambda value: f"{value:.0%}"),
     "trajectories": ("trajectories a plan", lambda value: "-" if value is None else f"{value:,}"),
     "seconds": ("seconds to plan for all states", lambda value: f"{value:.3f}"),
+    "median": ("median return", lambda value: f"{value:.1f}"),
+    "quartiles": ("  quartiles", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
+    "mean": ("mean return", lambda value: f"{value:.1f}"),
+    "mean_interval": ("  95% interval", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
+    "trajectories_a_decision": ("trajectories a decision", lambda value: f"{value:,}"),
+    "seconds_per_decision": ("seconds a decision, one environment", lambda value: f"{value:.4f}"),
 }
 """Entries of a report that the table shows: title and format."""
 
@@ -51,30 +60,43 @@ def run(arguments: list[str]) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     _check(options)
-    name, planner = _checkpoint(options.checkpoint) if options.checkpoint else _built(parser, options)
-    states, console = STATES[options.states](), Console()
+    console, module = Console(), load_module(checkpoint_of(options.checkpoint)) if options.checkpoint else None
+    if isinstance(module, PlanetPhase1):
+        planner = _built(parser, options)[1] if options.get("planner") else None
+        reports = evaluate_rollouts.reports(module, planner, options, console)
+    else:
+        reports = _cartpole(*_cartpole_planner(module, parser, options), options, console)
+    console.print(_table(reports))
+    if options.out is not None:
+        _write(options, reports)
+
+
+def _cartpole(name: str, planner: nn.Module, options: Namespace, console: Console) -> dict[str, Report]:
+    _require_cartpole_options(options)
+    states = STATES[options.states]()
     if options.env is None:
         with console.status(f"{name}: {len(states)} states, {options.seeds} seeds"):
             reports = {name: _plans(planner, states, options.seeds)}
     else:
         rivals = {name: planner} | _expert(options)
         reports = _closed_loops(rivals, states[: options.episodes], options, console)
-    console.print(_table(reports))
-    if options.out is not None:
-        _write(options, reports)
+    return reports
 
 
 def _parser() -> Parser:
     parser = Parser(prog="lit-dcem evaluate", description="Measure a planner: of --config, or of a checkpoint.")
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML file with a planner, and any of these options")
-    kinds = ", ".join(kind.__name__ for kind in (FullSpacePlanner, PCAPlanner))
-    parser.add_subclass_arguments(CartpolePlanner, "planner", required=False, help=f"{kinds}, or your own")
-    add("--checkpoint", type=str | None, metavar="FILE", help="run folder or checkpoint of CartpoleEmbedding")
+    kinds = ", ".join(kind.__name__ for kind in (FullSpacePlanner, PCAPlanner, CEMPlanner))
+    parser.add_subclass_arguments(
+        (CartpolePlanner, CEMPlanner), "planner", required=False, help=f"{kinds}, or your own"
+    )
+    add("--checkpoint", type=str | None, metavar="FILE", help="run folder or checkpoint of an experiment that plans")
     add("--states", type=str, default="validation", help=f"{' or '.join(STATES)}: 100 or 1,000 initial states")
     add("--seeds", type=int, default=5, help="seeds of the planner's noise to average over: 0 .. N-1")
     add("--env", type=str | None, help=f"closed loop in {', '.join(ENVIRONMENTS)}, instead of the cost of plans")
-    add("--episodes", type=int, default=100, help="closed loop: from the first N states")
+    add("--episodes", type=int, default=100, help="closed loop: how many; of a cartpole from the first N states")
+    add("--seed", type=int, default=0, help="planet: of the episodes and the planner's noise")
     add("--steps", type=int, default=200, help="closed loop: of 0.05 s")
     add("--keep_plans", type=bool, default=True, help="closed loop: keep a plan while no new one is cheaper")
     add("--expert", type=str | None, metavar="CONFIG", help="closed loop: planner to compare with; the paper's if none")
@@ -84,19 +106,22 @@ def _parser() -> Parser:
 
 
 def _check(options: Namespace) -> None:
-    given = [name for name in ("planner", "checkpoint") if options.get(name)]
-    _require(len(given) == 1, "Give either --config with a planner or --checkpoint", " and ".join(given) or "neither")
-    _require(options.states in STATES, f"--states must be {' or '.join(STATES)}", options.states)
-    _require(options.env in (None, *ENVIRONMENTS), f"--env must be {' or '.join(ENVIRONMENTS)}", options.env)
-    count = len(STATES[options.states]())
-    _require(options.seeds >= 1, "--seeds must be at least 1", options.seeds)
-    _require(1 <= options.episodes <= count, f"--episodes must be between 1 and {count}", options.episodes)
-    _require(options.steps >= 1, "--steps must be at least 1", options.steps)
+    """What holds for every kind of planner."""
+    for name in ("seeds", "episodes", "steps"):
+        _require(options[name] >= 1, f"--{name} must be at least 1", options[name])
     if options.video is not None:
-        _require(options.env is not None, "--video needs --env", f"--video {options.video} alone")
         _require(Path(options.video).suffix in SUFFIXES, f"--video must end in {' or '.join(SUFFIXES)}", options.video)
     for path in (options.out, options.video):
         _require(path is None or not Path(path).is_dir(), "--out and --video must be files", f"the folder {path}")
+
+
+def _require_cartpole_options(options: Namespace) -> None:
+    _require(options.states in STATES, f"--states must be {' or '.join(STATES)}", options.states)
+    _require(options.env in (None, *ENVIRONMENTS), f"--env must be {' or '.join(ENVIRONMENTS)}", options.env)
+    count = len(STATES[options.states]())
+    _require(options.episodes <= count, f"--episodes must be between 1 and {count}", options.episodes)
+    if options.video is not None:
+        _require(options.env is not None, "--video needs --env", f"--video {options.video} alone")
 
 
 def _require(holds: bool, rule: str, got: object) -> None:
@@ -104,12 +129,16 @@ def _require(holds: bool, rule: str, got: object) -> None:
         raise UsageError(f"{rule}, got {got}.")
 
 
-def _checkpoint(path: str) -> tuple[str, nn.Module]:
-    """Name and planner of a run folder or checkpoint."""
-    file = checkpoint_of(path)
-    module = load_module(file)
-    rule = "evaluate needs a checkpoint of CartpoleEmbedding"
-    _require(isinstance(module, CartpoleEmbedding), rule, f"{type(module).__name__} in {file}")
+def _cartpole_planner(module: nn.Module | None, parser: Parser, options: Namespace) -> tuple[str, nn.Module]:
+    """Name and planner: the module of a checkpoint, or what a config says."""
+    given = [name for name in ("planner", "checkpoint") if options.get(name)]
+    _require(len(given) == 1, "Give either --config with a planner or --checkpoint", " and ".join(given) or "neither")
+    if module is None:
+        name, planner = _built(parser, options)
+        _require(not isinstance(planner, CEMPlanner), "A CEMPlanner needs --checkpoint with a world model", "none")
+        return name, planner
+    rule = "evaluate needs a checkpoint of CartpoleEmbedding or PlanetPhase1"
+    _require(isinstance(module, CartpoleEmbedding), rule, f"{type(module).__name__} in {options.checkpoint}")
     return type(module).__name__, module
 
 

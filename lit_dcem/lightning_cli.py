@@ -103,9 +103,10 @@ class TrainingCLI(LightningCLI):
         if self.checkpoint is not None:
             check_weights(self.model, self.checkpoint, config.ckpt_path)
         self._dump_config()
-        model = self.config_dump["model"]
-        origin = {"_class_path": model["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
-        self.model.save_hyperparameters({**origin, **model.get("init_args", {})}, logger=False)
+        for name, built in (("model", self.model), ("data", self.datamodule)):
+            given = self.config_dump[name]
+            origin = {"_class_path": given["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
+            built.save_hyperparameters({**origin, **given.get("init_args", {})}, logger=False)
 
     def after_fit(self) -> None:
         checkpoints = self.trainer.checkpoint_callback  # the first one

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import instantiate_module
 
+from lit_dcem.data.rollouts import Rollouts
 from lit_dcem.errors import UsageError
 
 PACKAGE = Path(__file__).parent
@@ -56,6 +57,20 @@ def load_module(path: str | Path) -> pl.LightningModule:
     return module.eval()
 
 
+def load_rollouts(path: str | Path) -> Rollouts:
+    """The datamodule of a checkpoint that streamed rollouts, as its config has it: what knows the environment.
+
+    Raises:
+        UsageError: a checkpoint without one.
+    """
+    config = dict(read_checkpoint(path).get("datamodule_hyper_parameters", {}))
+    config.pop("_instantiator", None)
+    if config.get("_class_path") != "lit_dcem.Rollouts":
+        rule = "A checkpoint of rollouts must hold the config of lit_dcem.Rollouts"
+        raise UsageError(f"{rule}, got {config.get('_class_path')} in {path}.")
+    return instantiate_module(Rollouts, config)
+
+
 def check_weights(module: pl.LightningModule, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Raise a UsageError if the checkpoint's weights are not those of the module."""
     theirs = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
@@ -95,7 +110,8 @@ def newest_run(folder: str | Path) -> Path | None:
 def strip(source: str | Path, destination: str | Path) -> None:
     """Copy a checkpoint without what only training needs: weights, config and curve remain."""
     checkpoint = read_checkpoint(source)
-    kept = ("state_dict", "hyper_parameters", "global_step", "epoch", "pytorch-lightning_version")
+    kept = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters", "global_step", "epoch")
+    kept = (*kept, "pytorch-lightning_version")
     small = {name: checkpoint[name] for name in kept if name in checkpoint}
     small["callbacks"] = {"History": {"rows": history(checkpoint)}}
     torch.save(small, destination)

@@ -202,7 +202,10 @@ def test_the_stronger_expert_of_the_shipped_config(capsys):
     ("arguments", "says"),
     [
         ([], "Give either --config with a planner or --checkpoint, got neither."),
-        (["--config", EXPERT, "--checkpoint", "x.ckpt"], "got planner and checkpoint."),
+        (
+            ["--config", EXPERT, "--checkpoint", str(ROOT / "checkpoints/cartpole_d2_0.ckpt")],
+            "got planner and checkpoint.",
+        ),
         (["--config", "nope.yaml"], "nope.yaml"),
         (["--config", str(ROOT / "configs/cartpole.yaml")], "model"),
         (["--checkpoint", "nowhere"], "nowhere"),
@@ -222,6 +225,7 @@ def test_the_stronger_expert_of_the_shipped_config(capsys):
         ([*TINY, "--planner.init_args.answer=worst"], "worst"),
         ([*TINY, f"{SOLVER}.horizon=7"], "horizon must divide the dimension of the problem, got 7 and 20."),
         (["--planner=torch.nn.Flatten"], "torch.nn.Flatten"),
+        (["--planner=CEMPlanner", "--planner.init_args.solver=DCEM"], "A CEMPlanner needs --checkpoint"),
         (["--planner=lit_dcem.planning.cartpole.CartpolePlanner"], "CartpolePlanner"),
         ([f"--planner={__name__}.Shapeless"], "map states [1, 5] to forces [1, H], got [1] of Shapeless."),
     ],

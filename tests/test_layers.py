@@ -15,6 +15,7 @@ LEVELS = [
     {"evaluation", "runs"},
     {"figures", "callbacks", "sweep"},
     {"lightning_cli"},
+    {"evaluate_rollouts"},
     {"evaluate"},
     {"cli"},
 ]

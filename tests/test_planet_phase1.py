@@ -28,7 +28,7 @@ ROLLOUTS = {
 def parts(model=None, **rollouts):
     world_model = WorldModel(3, 1, **SIZES)
     planner = CEMPlanner(DCEM(**SEARCH), horizon=3, warm_start=True, **(model or {}))
-    return PlanetPhase1(world_model, planner), Rollouts(**{**ROLLOUTS, **rollouts})
+    return PlanetPhase1(world_model, planner, normalize=True), Rollouts(**{**ROLLOUTS, **rollouts})
 
 
 def fit(path, max_epochs=6, resume=None, devices=1, slow=0.0, **rollouts):

@@ -16,6 +16,7 @@ from lit_dcem.data.evaluation_episodes import Evaluation
 from lit_dcem.data.rollouts import RolloutBatch, Rollouts
 from lit_dcem.errors import UsageError
 from lit_dcem.experiments.training import optimize
+from lit_dcem.models.observation_scale import ObservationScale
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.cem_planner import CEMPlanner, ModelPolicy
 
@@ -39,6 +40,8 @@ class PlanetPhase1(pl.LightningModule):
         planner: chooses actions.
         optimizer: made from the world model's parameters (paper: Adam, 1e-3, eps 1e-4).
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
+        normalize: give observations to the model in units of their spread in the first batch, of seed episodes; the
+            observation loss is then in these units. Else as they are (paper).
     """
 
     def __init__(
@@ -47,12 +50,15 @@ class PlanetPhase1(pl.LightningModule):
         planner: CEMPlanner,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         self.world_model = world_model
         self.planner = planner
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        self.normalize = normalize
+        self.scale = ObservationScale(world_model.rssm.observation_dim)
         self.train_return = MeanMetric()
         self.evaluation_return = MeanMetric()
         self._spent = Spent()
@@ -60,7 +66,7 @@ class PlanetPhase1(pl.LightningModule):
     @property
     def policy(self) -> ModelPolicy:
         """Acts by planning with the world model as it is."""
-        return ModelPolicy(self.world_model, self.planner)
+        return ModelPolicy(self.world_model, self.planner, self.scale)
 
     def setup(self, stage: str) -> None:
         rollouts, rssm = self._rollouts(), self.world_model.rssm
@@ -76,10 +82,12 @@ class PlanetPhase1(pl.LightningModule):
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         self._spent.begin_update()
+        if self.normalize and self.global_step == 0:
+            self.scale.fit(self.trainer.strategy.broadcast(batch.sequences.observations))
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         sequences = batch.sequences
-        loss = self.world_model.loss(sequences.observations, sequences.actions, sequences.rewards)
+        loss = self.world_model.loss(self.scale(sequences.observations), sequences.actions, sequences.rewards)
         parts = {"loss": loss.total, "observation": loss.observation, "reward": loss.reward, "kl": loss.kl}
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=1)
         names = ("simulator_steps", "agent_steps", "episodes", "diverged")

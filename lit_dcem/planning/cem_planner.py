@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief
+from lit_dcem.models.observation_scale import ObservationScale
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.types import PolicyState
@@ -151,6 +152,7 @@ class ModelPolicy:
 
     model: WorldModel
     planner: CEMPlanner
+    scale: ObservationScale
 
     def __call__(
         self,
@@ -164,7 +166,8 @@ class ModelPolicy:
         first = first.to(weight.device)
         with torch.inference_mode():
             belief = self._belief(state, len(first))
-            posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations.to(weight), first=first)
+            observations = self.scale(observations.to(weight))
+            posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, first=first)
             plans = {name: plan for name, plan in state.items() if name not in Belief._fields}
             chosen, plans = self.planner(self.model, posterior.belief, first, plans)
             state = {**posterior.belief._asdict(), **plans}

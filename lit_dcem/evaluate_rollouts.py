@@ -1,0 +1,71 @@
+"""``lit-dcem evaluate`` for what plans in an environment: returns of whole episodes, without exploration noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from rich.console import Console
+from torch import nn
+
+from lit_dcem.data.evaluation_episodes import Evaluation, evaluate_episodes
+from lit_dcem.data.rollouts import TEST_SEED, Rollouts
+from lit_dcem.errors import UsageError
+from lit_dcem.evaluation import bootstrap_interval
+from lit_dcem.experiments.planet_phase1 import PlanetPhase1
+from lit_dcem.figures.video import write_video
+from lit_dcem.planning.cartpole import trajectories_of
+from lit_dcem.planning.cem_planner import CEMPlanner, ModelPolicy
+from lit_dcem.runs import checkpoint_of, load_rollouts
+
+MOST_AT_ONCE = 20
+"""environments that are planned for in one call: more would only need more memory"""
+SIMULATION_FRAMES_PER_SECOND = 25
+
+
+def reports(
+    module: PlanetPhase1, planner: nn.Module | None, options: Namespace, console: Console
+) -> dict[str, dict[str, Any]]:
+    """Run ``options.episodes`` episodes, of the checkpoint's own planner or another one; write the video.
+
+    Raises:
+        UsageError: options of another kind of planner.
+    """
+    planner = module.planner if planner is None else planner
+    if not isinstance(planner, CEMPlanner):
+        raise UsageError(f"A planner for {type(module).__name__} must be a CEMPlanner, got {type(planner).__name__}.")
+    rollouts = load_rollouts(checkpoint_of(options.checkpoint))
+    if options.env not in (None, rollouts.env):
+        raise UsageError(f"--env must be that of the checkpoint, {rollouts.env}, got {options.env}.")
+    with console.status(f"{rollouts.env}: {options.episodes} episodes"):
+        evaluation = _evaluate(ModelPolicy(module.world_model, planner, module.scale), rollouts, options)
+    if options.video is not None:
+        write_video(Path(options.video), evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND)
+    return {type(module).__name__: _report(evaluation, planner, rollouts, options)}
+
+
+def _evaluate(policy: ModelPolicy, rollouts: Rollouts, options: Namespace) -> Evaluation:
+    envs = rollouts.make_envs(min(options.episodes, MOST_AT_ONCE), TEST_SEED + options.seed)
+    film = options.video is not None
+    return evaluate_episodes(policy, envs, options.episodes, seed=options.seed, film=film)
+
+
+def _report(evaluation: Evaluation, planner: CEMPlanner, rollouts: Rollouts, options: Namespace) -> dict[str, Any]:
+    returns = evaluation.returns.double()
+    quartiles = torch.quantile(returns, returns.new_tensor([0.25, 0.5, 0.75])).tolist()
+    num_envs = min(options.episodes, MOST_AT_ONCE)
+    return {
+        "environment": rollouts.env,
+        "action_repeat": rollouts.action_repeat,
+        "episodes": len(returns),
+        "median": quartiles[1],
+        "quartiles": [quartiles[0], quartiles[2]],
+        "mean": returns.mean().item(),
+        "mean_interval": bootstrap_interval(returns),
+        "trajectories_a_decision": trajectories_of(planner),
+        "seconds_per_decision": evaluation.seconds_per_decision / num_envs,
+        "environments_at_once": num_envs,
+        "returns": returns.tolist(),
+    }
