@@ -16,7 +16,7 @@ TRAINER_COMMANDS = {
     "test": "test a checkpoint on data never trained on: --config FILE --ckpt_path FILE",
 }
 EVALUATE = "measure a planner: --config FILE or --checkpoint FILE; in closed loop with --env cartpole-swingup"
-FIGURES = ("1", "2", "5", "6", "7", "8", "9", "10")
+FIGURES = ("1", "2", "3", "5", "6", "7", "8", "9", "10", "11")
 
 
 class Parser(argparse.ArgumentParser):

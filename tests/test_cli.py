@@ -101,7 +101,7 @@ def test_validate_and_test_print_the_error(fitted, capsys, command):
         (["export", "nowhere", "out.ckpt"], "nowhere"),
         (["evaluate"], "either --config with a planner or --checkpoint, got neither."),
         (["evaluate", "--checkpoint", "nowhere"], "nowhere"),
-        (["evaluate", "--seed=1"], "--seed=1"),
+        (["evaluate", "--sede=1"], "--sede=1"),
         (["sweep", "nowhere.yaml"], "nowhere.yaml"),
         (["sweep", "nowhere.yaml", "--jobs=x"], "--jobs"),
     ],

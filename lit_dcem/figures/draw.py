@@ -12,7 +12,7 @@ from lit_dcem.data.cartpole import validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
 from lit_dcem.experiments.energy_regression import EnergyRegression
-from lit_dcem.figures import cartpole, cartpole_curves, regression
+from lit_dcem.figures import cartpole, cartpole_curves, planet_curves, planet_model, regression
 from lit_dcem.planning.cartpole import FullSpacePlanner
 from lit_dcem.planning.cartpole_pca import PCAPlanner
 from lit_dcem.runs import checkpoint_of, history, load_module, read_checkpoint, shipped
@@ -23,10 +23,11 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
     """Draw a figure of the paper into an image file, and return its path.
 
     Args:
-        number: 1, 2 or 5 to 10.
+        number: 1, 2, 3 or 5 to 11.
         runs: what it is drawn from; the shipped files if there are none. Figures 1, 5 and 6: run folders or
             checkpoints of `EnergyRegression`. Figure 2: one of `CartpoleEmbedding`. Figure 10: several of those, and
-            ``.pt`` files of a `PCAPlanner`. Figures 8 and 9: folders of sweeps, or their CSV files. Figure 7: none.
+            ``.pt`` files of a `PCAPlanner`. Figures 8 and 9: folders of sweeps, or their CSV files. Figure 11: run
+            folders of `PlanetPhase1`, or their TensorBoard event files. Figures 3 and 7: none.
         out: image file, of a type that matplotlib writes; ``figureN.png`` if there is none.
 
     Raises:
@@ -47,7 +48,7 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
 def _paths(number: str, source: Source, runs: Sequence[str] | None) -> list[Path]:
     if source.find is None:
         if runs:
-            raise UsageError(f"Figure {number} shows untrained decoders and takes no --run, got {runs[0]}.")
+            raise UsageError(f"Figure {number} shows an untrained model and takes no --run, got {runs[0]}.")
         return []
     folder = shipped("checkpoints")
     paths = [path for pattern in source.shipped for path in sorted(folder.glob(pattern))]
@@ -90,6 +91,10 @@ def _initial_outputs(number: str, paths: Sequence[Path]) -> Figure:
     return cartpole.initial_outputs()
 
 
+def _graphical_model(number: str, paths: Sequence[Path]) -> Figure:
+    return planet_model.graphical_model()
+
+
 def _learning_curves(number: str, paths: Sequence[Path]) -> Figure:
     return cartpole_curves.learning_curves(_rows(number, paths, cartpole_curves.CURVE_COLUMNS))
 
@@ -130,6 +135,13 @@ def _embedding(number: str, path: Path) -> CartpoleEmbedding:
     return module
 
 
+def _phase1_curves(number: str, paths: Sequence[Path]) -> Figure:
+    runs: dict[str, list[planet_curves.Run]] = {}
+    for path in paths:
+        runs.setdefault(planet_curves.name_of(path), []).append(planet_curves.read_run(path))
+    return planet_curves.learning_curves(runs)
+
+
 class Source(NamedTuple):
     """How a figure is drawn, and from what."""
 
@@ -146,10 +158,12 @@ EMBEDDINGS = ("cartpole_d2_0.ckpt", "cartpole_d2_tau0.1_0.ckpt", "cartpole_d2_ta
 FIGURES = {
     "1": Source(_regression, checkpoint_of, ["regression_*.ckpt"]),
     "2": Source(_search_iterations, checkpoint_of, EMBEDDINGS[:1]),
+    "3": Source(_graphical_model),
     "5": Source(_regression, checkpoint_of, ["regression_*.ckpt"]),
     "6": Source(_regression, checkpoint_of, ["regression_*.ckpt"]),
     "7": Source(_initial_outputs),
     "8": Source(_learning_curves, _table_of("curves.csv"), ["sweep_cartpole_curves.csv"]),
     "9": Source(_improvement_factors, _table_of("results.csv"), ["sweep_cartpole.csv"]),
     "10": Source(_cost_surfaces, checkpoint_of, ["cartpole_pca.pt", *EMBEDDINGS]),
+    "11": Source(_phase1_curves, planet_curves.events_of, ["*_phase1_*.tfevents"]),
 }

@@ -1,0 +1,139 @@
+"""Figure 11: learning curves of PlaNet's phase 1, from the TensorBoard events of its runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy import ndarray
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator, ScalarEvent
+
+from lit_dcem.errors import UsageError
+
+Curve = tuple[ndarray, ndarray]
+"""thousands of simulator steps, in order, and values there: both ``[N]``"""
+Run = Mapping[str, Curve]
+"""a curve for each tag of `PANELS`"""
+
+PANELS = {
+    "episode return": {"train/return": "training", "val/return": "evaluation"},
+    "observation loss": {"train/observation": "training"},
+    "reward loss": {"train/reward": "training"},
+    "KL": {"train/kl": "training"},
+}
+"""titles of the panels: what they show, by tag"""
+COLOURS = {"training": "tab:blue", "evaluation": "tab:red"}
+SIMULATOR_STEPS = "train/simulator_steps"
+WINDOW = 0.02
+"""share of a run that a point of a training curve is averaged over"""
+MAX_POINTS = 500
+"""of a drawn line"""
+
+
+def events_of(run: str | Path) -> Path:
+    """The events that stand for a run: an event file itself, or a folder with ``events.out.tfevents.*`` files.
+
+    Raises:
+        UsageError: there are none.
+    """
+    run = Path(run)
+    if any(run.glob("events.out.tfevents.*")) or (run.is_file() and "tfevents" in run.name):
+        return run
+    raise UsageError(f"A run must be a *.tfevents file or a folder with events.out.tfevents.* files, got {run}.")
+
+
+def name_of(path: Path) -> str:
+    """What a run shares with its other seeds: ``a`` for ``a/version_0``, for a file in there, and for ``a_0.tfevents``.
+
+    A folder that is no ``version_N`` goes by its own name.
+    """
+    path = path.resolve()
+    if path.is_file() and not path.name.startswith("events.out."):
+        return re.sub(r"_\d+$", "", path.name.partition(".tfevents")[0])
+    folder = path.parent if path.is_file() else path
+    return folder.parent.name if folder.name.startswith("version_") else folder.name
+
+
+def read_run(path: Path) -> Run:
+    """The curves of a run, its training curves as logged; those of a run that was resumed are put together.
+
+    Args:
+        path: of an event file, or of a folder of them.
+
+    Raises:
+        UsageError: a tag without a finite value.
+    """
+    options = {"size_guidance": {SCALARS: 0}, "purge_orphaned_data": False}
+    events = EventAccumulator(str(path), **options).Reload()
+    logged = events.Tags()[SCALARS]
+    curves = {}
+    for tag in [SIMULATOR_STEPS, *(tag for panel in PANELS.values() for tag in panel)]:
+        curves[tag] = _merged(events.Scalars(tag) if tag in logged else [])
+        if not len(curves[tag][0]):
+            raise UsageError(f"Figure 11 needs runs that logged {tag}, got none in {path}.")
+    updates, counts = curves.pop(SIMULATOR_STEPS)
+    return {tag: (np.interp(at, updates, counts) / 1000, values) for tag, (at, values) in curves.items()}
+
+
+def _merged(points: Iterable[ScalarEvent]) -> Curve:
+    """Updates and values of what a run did not go back behind, when it was resumed, to write it once more."""
+    kept, least = [], math.inf
+    for point in sorted(points, key=lambda point: (point.wall_time, point.step), reverse=True):
+        if point.step < least:
+            kept.append((point.step, point.value))
+            least = point.step
+    steps, values = np.array(kept[::-1], dtype=float).reshape(-1, 2).T
+    finite = np.isfinite(values)
+    return steps[finite], values[finite]
+
+
+def learning_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
+    """Return and losses against simulator steps: mean over the seeds that got there, least to greatest shaded.
+
+    Training curves are averaged over 2% of a run; evaluations are not.
+
+    Args:
+        runs: the seeds of each row, by its name.
+    """
+    figure = Figure(figsize=(13, 0.7 + 2.6 * len(runs)), layout="constrained")
+    grid = figure.subplots(len(runs), len(PANELS), squeeze=False, sharex="row")
+    for row, (name, seeds) in zip(grid, runs.items(), strict=True):
+        for axis, (title, tags) in zip(row, PANELS.items(), strict=True):
+            for tag, stage in tags.items():
+                curves = [seed[tag] for seed in seeds]
+                _draw(axis, curves if stage == "evaluation" else [_smoothed(curve) for curve in curves], stage)
+            axis.set_yscale("log" if title.endswith("loss") else "linear")
+        row[0].set_ylabel(name if len(seeds) == 1 else f"{name}\n{len(seeds)} seeds")
+    for axis, title in zip(grid[0], PANELS, strict=True):
+        axis.set_title(title)
+    for axis in grid[-1]:
+        axis.set_xlabel("1000 simulator steps")
+    grid[0, 0].legend(fontsize="small")
+    return figure
+
+
+def _draw(axis: Axes, seeds: Sequence[Curve], stage: str) -> None:
+    """Between its points, a seed's curve is a line."""
+    steps = np.unique(np.concatenate([at for at, _ in seeds]))
+    if len(steps) > MAX_POINTS:
+        steps = steps[np.linspace(0, len(steps) - 1, MAX_POINTS).round().astype(int)]
+    values = np.stack([np.interp(steps, *curve, left=np.nan, right=np.nan) for curve in seeds])
+    marker = "." if stage == "evaluation" else ""
+    axis.plot(steps, np.nanmean(values, 0), color=COLOURS[stage], label=stage, linewidth=1.2, marker=marker)
+    if len(seeds) > 1:
+        low, high = np.nanmin(values, 0), np.nanmax(values, 0)
+        axis.fill_between(steps, low, high, color=COLOURS[stage], alpha=0.2, linewidth=0)
+
+
+def _smoothed(curve: Curve) -> Curve:
+    """Mean over a window about each point, cut off at the ends of the run."""
+    steps, values = curve
+    reach = WINDOW / 2 * (steps[-1] - steps[0])
+    first, end = np.searchsorted(steps, steps - reach, "left"), np.searchsorted(steps, steps + reach, "right")
+    sums = np.concatenate([[0], np.cumsum(values)])
+    return steps, (sums[end] - sums[first]) / (end - first)
