@@ -34,7 +34,8 @@ class MLP(nn.Module):
         self.rest = nn.Sequential(*[part for layer in layers[1:] for part in (nn.ReLU(inplace=True), layer)])
 
     def forward(self, inputs: Float[Tensor, "*batch input_dim"]) -> Float[Tensor, "*batch output_dim"]:
-        return self.rest(self.first(inputs))
+        # Rows in a matrix: changing a view in place, as ReLU would, costs autograd three more passes over it.
+        return self.rest(self.first(inputs.reshape(-1, inputs.shape[-1]))).reshape(*inputs.shape[:-1], -1)
 
     def split(self, size: int, inputs: Float[Tensor, "*batch rest"]) -> tuple[Tensor, Tensor]:
         """First layer's share of all inputs after the first ``size``, bias included, and the weights of those first."""
