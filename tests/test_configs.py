@@ -7,12 +7,22 @@ import pytest
 from pytorch_lightning.cli import LightningCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OTHER_COMMANDS = ("debug", "sweep_cartpole", "cartpole_expert", "cartpole_pca")
+OTHER_COMMANDS = ("debug", "debug_planet", "sweep_cartpole", "cartpole_expert", "cartpole_pca")
 WHOLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHER_COMMANDS)
+PLANET = [path for path in WHOLE if "_phase" in path.stem]
 
 
-@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
-@pytest.mark.parametrize("extra", [[], ["--config", str(CONFIGS / "debug.yaml")]], ids=["whole", "debug"])
+def with_debug(paths, debug):
+    return [
+        pytest.param(path, ["--config", str(CONFIGS / f"{debug}.yaml")], id=f"{path.stem}-{debug}") for path in paths
+    ]
+
+
+CASES = [pytest.param(path, [], id=path.stem) for path in WHOLE]
+CASES += with_debug(WHOLE, "debug") + with_debug(PLANET, "debug_planet")
+
+
+@pytest.mark.parametrize(("path", "extra"), CASES)
 def test_config_builds(path, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lit-dcem"])
