@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from lit_dcem.experiments.embedding_loss import EmbeddingLoss
     from lit_dcem.experiments.energy_regression import EnergyRegression
     from lit_dcem.experiments.planet_phase1 import PlanetPhase1
+    from lit_dcem.experiments.planet_phase2 import PlanetPhase2
     from lit_dcem.models.action_decoder import ActionDecoder
     from lit_dcem.models.energy import EnergyNetwork
     from lit_dcem.models.rssm import RSSM
     from lit_dcem.models.world_model import WorldModel
     from lit_dcem.planning.cartpole import FullSpacePlanner
     from lit_dcem.planning.cartpole_pca import PCAPlanner
-    from lit_dcem.planning.cem_planner import CEMPlanner, ModelPolicy
+    from lit_dcem.planning.cem_planner import CEMPlanner
+    from lit_dcem.planning.latent_planner import LatentPlanner
+    from lit_dcem.planning.model_policy import ModelPolicy
     from lit_dcem.solvers.cem import DCEM, cem, dcem
     from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
     from lit_dcem.solvers.lml import LML, lml
@@ -41,7 +44,9 @@ _HOMES = {
     "EnergyRegression": "experiments.energy_regression",
     "FullSpacePlanner": "planning.cartpole",
     "Iteration": "types",
-    "ModelPolicy": "planning.cem_planner",
+    "LatentPlanner": "planning.latent_planner",
+    "ModelPolicy": "planning.model_policy",
+    "PlanetPhase2": "experiments.planet_phase2",
     "Objective": "types",
     "PCAPlanner": "planning.cartpole_pca",
     "PlanetPhase1": "experiments.planet_phase1",
@@ -71,10 +76,12 @@ __all__ = [
     "EnergyRegression",
     "FullSpacePlanner",
     "Iteration",
+    "LatentPlanner",
     "ModelPolicy",
     "Objective",
     "PCAPlanner",
     "PlanetPhase1",
+    "PlanetPhase2",
     "Policy",
     "RegressionData",
     "Rollouts",

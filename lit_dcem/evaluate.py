@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from lit_dcem import evaluate_rollouts
+from lit_dcem.checkpoint import shipped
 from lit_dcem.data.cartpole import held_out_states, validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import Episode, bootstrap_interval, control, plan_costs
@@ -26,7 +27,9 @@ from lit_dcem.lightning_cli import Parser, one_sentence
 from lit_dcem.planning.cartpole import CartpolePlanner, FullSpacePlanner, trajectories_of
 from lit_dcem.planning.cartpole_pca import PCAPlanner
 from lit_dcem.planning.cem_planner import CEMPlanner
-from lit_dcem.runs import checkpoint_of, load_module, shipped
+from lit_dcem.planning.latent_planner import LatentPlanner
+from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.runs import checkpoint_of, load_module
 
 STATES: dict[str, Callable[[], Tensor]] = {"validation": validation_states, "held-out": held_out_states}
 ENVIRONMENTS = ("cartpole-swingup",)
@@ -87,9 +90,9 @@ def _parser() -> Parser:
     parser = Parser(prog="lit-dcem evaluate", description="Measure a planner: of --config, or of a checkpoint.")
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML file with a planner, and any of these options")
-    kinds = ", ".join(kind.__name__ for kind in (FullSpacePlanner, PCAPlanner, CEMPlanner))
+    kinds = ", ".join(kind.__name__ for kind in (FullSpacePlanner, PCAPlanner, CEMPlanner, LatentPlanner))
     parser.add_subclass_arguments(
-        (CartpolePlanner, CEMPlanner), "planner", required=False, help=f"{kinds}, or your own"
+        (CartpolePlanner, ModelPlanner), "planner", required=False, help=f"{kinds}, or your own"
     )
     add("--checkpoint", type=str | None, metavar="FILE", help="run folder or checkpoint of an experiment that plans")
     add("--states", type=str, default="validation", help=f"{' or '.join(STATES)}: 100 or 1,000 initial states")
@@ -135,7 +138,8 @@ def _cartpole_planner(module: nn.Module | None, parser: Parser, options: Namespa
     _require(len(given) == 1, "Give either --config with a planner or --checkpoint", " and ".join(given) or "neither")
     if module is None:
         name, planner = _built(parser, options)
-        _require(not isinstance(planner, CEMPlanner), "A CEMPlanner needs --checkpoint with a world model", "none")
+        rule = f"A {type(planner).__name__} needs --checkpoint with a world model"
+        _require(not isinstance(planner, ModelPlanner), rule, "none")
         return name, planner
     rule = "evaluate needs a checkpoint of CartpoleEmbedding or PlanetPhase1"
     _require(isinstance(module, CartpoleEmbedding), rule, f"{type(module).__name__} in {options.checkpoint}")

@@ -17,7 +17,9 @@ from lit_dcem.evaluation import bootstrap_interval
 from lit_dcem.experiments.planet_phase1 import PlanetPhase1
 from lit_dcem.figures.video import write_video
 from lit_dcem.planning.cartpole import trajectories_of
-from lit_dcem.planning.cem_planner import CEMPlanner, ModelPolicy
+from lit_dcem.planning.latent_planner import LatentPlanner
+from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.planning.model_policy import ModelPolicy
 from lit_dcem.runs import checkpoint_of, load_rollouts
 
 MOST_AT_ONCE = 20
@@ -33,9 +35,7 @@ def reports(
     Raises:
         UsageError: options of another kind of planner.
     """
-    planner = module.planner if planner is None else planner
-    if not isinstance(planner, CEMPlanner):
-        raise UsageError(f"A planner for {type(module).__name__} must be a CEMPlanner, got {type(planner).__name__}.")
+    planner = _planner(module, planner)
     rollouts = load_rollouts(checkpoint_of(options.checkpoint))
     if options.env not in (None, rollouts.env):
         raise UsageError(f"--env must be that of the checkpoint, {rollouts.env}, got {options.env}.")
@@ -46,13 +46,29 @@ def reports(
     return {type(module).__name__: _report(evaluation, planner, rollouts, options)}
 
 
+def _planner(module: PlanetPhase1, planner: nn.Module | None) -> ModelPlanner:
+    """The checkpoint's own if there is no other; one that searches a latent space is given the checkpoint's decoder."""
+    own = module.planner
+    if planner is None:
+        return own
+    if not isinstance(planner, ModelPlanner):
+        rule = f"A planner for {type(module).__name__} must be a CEMPlanner or LatentPlanner"
+        raise UsageError(f"{rule}, got {type(planner).__name__}.")
+    if isinstance(planner, LatentPlanner):
+        if not isinstance(own, LatentPlanner):
+            raise UsageError(f"A LatentPlanner needs a checkpoint with a decoder, got one of {type(module).__name__}.")
+        planner.decoder = own.decoder
+        planner.horizon = own.horizon
+    return planner
+
+
 def _evaluate(policy: ModelPolicy, rollouts: Rollouts, options: Namespace) -> Evaluation:
     envs = rollouts.make_envs(min(options.episodes, MOST_AT_ONCE), TEST_SEED + options.seed)
     film = options.video is not None
     return evaluate_episodes(policy, envs, options.episodes, seed=options.seed, film=film)
 
 
-def _report(evaluation: Evaluation, planner: CEMPlanner, rollouts: Rollouts, options: Namespace) -> dict[str, Any]:
+def _report(evaluation: Evaluation, planner: ModelPlanner, rollouts: Rollouts, options: Namespace) -> dict[str, Any]:
     returns = evaluation.returns.double()
     quartiles = torch.quantile(returns, returns.new_tensor([0.25, 0.5, 0.75])).tolist()
     num_envs = min(options.episodes, MOST_AT_ONCE)

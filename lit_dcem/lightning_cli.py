@@ -17,8 +17,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lit_dcem.callbacks.history import History
 from lit_dcem.callbacks.random_states import RandomStates
+from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.errors import UsageError
-from lit_dcem.runs import check_weights, newest_run, read_checkpoint
+from lit_dcem.runs import newest_run
 
 
 def run(arguments: list[str]) -> None:

@@ -9,10 +9,11 @@ from torch.testing import assert_close
 
 from lit_dcem import DCEM, ActionDecoder, CartpoleEmbedding, CartpoleStates, EmbeddingLoss
 from lit_dcem.callbacks.history import History
+from lit_dcem.checkpoint import read_checkpoint
 from lit_dcem.cli import main
 from lit_dcem.data.cartpole import validation_states
 from lit_dcem.models.cartpole import rollout_cost
-from lit_dcem.runs import history, read_checkpoint
+from lit_dcem.runs import history
 
 SMALL = {"num_candidates": 12, "num_elites": 3, "num_iterations": 3, "lower": -1.0, "upper": 1.0}
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}

@@ -7,8 +7,9 @@ import pytorch_lightning as pl
 import torch
 
 from lit_dcem import DCEM, EnergyNetwork, EnergyRegression, RegressionData, UnrolledGD
+from lit_dcem.checkpoint import read_checkpoint
 from lit_dcem.cli import main
-from lit_dcem.runs import history, read_checkpoint
+from lit_dcem.runs import history
 
 SOLVERS = {"dcem": DCEM(num_candidates=20, num_elites=4, num_iterations=4), "gd": UnrolledGD(num_steps=4)}
 

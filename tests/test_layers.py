@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
     {"types", "errors"},
-    {"solvers", "envs"},
+    {"checkpoint", "solvers", "envs"},
     {"models", "data"},
     {"planning"},
     {"experiments"},

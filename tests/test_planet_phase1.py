@@ -31,11 +31,11 @@ def parts(model=None, **rollouts):
     return PlanetPhase1(world_model, planner, normalize=True), Rollouts(**{**ROLLOUTS, **rollouts})
 
 
-def fit(path, max_epochs=6, resume=None, devices=1, slow=0.0, **rollouts):
+def fit(path, max_epochs=6, resume=None, devices=1, slow=0.0, make=parts, **options):
     """Train; ``slow`` seconds between the updates leave a moment to kill the process."""
     path = Path(path)
     pl.seed_everything(0, verbose=False)
-    model, data = parts(**rollouts)
+    model, data = make(**options)
     saving = {"every_n_train_steps": 3, "filename": "last", "enable_version_counter": False}
     callbacks = [RandomStates(), History(), Losses(path, slow), ModelCheckpoint(dirpath=path, **saving)]
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -179,7 +179,7 @@ def test_other_data_is_refused():
     ("options", "message"),
     [
         ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
-        ({"update_interval": 0.0}, "update_interval must be positive and finite, got 0.0"),
+        ({"update_interval": -1.0}, "update_interval must be at least 0 and finite, got -1.0"),
         ({"exploration_noise": -1.0}, "must be at least 0 and finite, got 4 and -1.0"),
     ],
 )

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from lightning_fabric.utilities.apply_func import move_data_to_device
 from pytorch_lightning.plugins.precision import HalfPrecision
 
-from lit_dcem.data.replay import Episode, EpisodeReplay
+from lit_dcem.data.episode import Episode
+from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.errors import UsageError
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -239,7 +240,8 @@ def test_a_new_replay_in_a_used_folder_starts_empty(tmp_path):
 ENDLESS_WRITER = """
 import itertools, os, sys
 import torch
-from lit_dcem.data.replay import Episode, EpisodeReplay
+from lit_dcem.data.episode import Episode
+from lit_dcem.data.replay import EpisodeReplay
 
 folder, checkpoint = sys.argv[1:]
 replay = EpisodeReplay(folder, 300, 200)
@@ -385,11 +387,12 @@ def test_sizes_below_one_are_refused(tmp_path):
 USE_EACH_METHOD = """
 from jaxtyping import install_import_hook
 
-install_import_hook("lit_dcem.data.replay", "beartype.beartype")
+install_import_hook(["lit_dcem.data.episode", "lit_dcem.data.replay"], "beartype.beartype")
 
 import sys
 import torch
-from lit_dcem.data.replay import Episode, EpisodeReplay
+from lit_dcem.data.episode import Episode
+from lit_dcem.data.replay import EpisodeReplay
 
 replay = EpisodeReplay(sys.argv[1], 2, 3)
 replay.load_state_dict(replay.state_dict())

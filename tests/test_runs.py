@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lit_dcem import EnergyRegression
+from lit_dcem.checkpoint import read_checkpoint, shipped
 from lit_dcem.cli import main
-from lit_dcem.runs import history, load_module, newest_run, read_checkpoint, shipped
+from lit_dcem.runs import history, load_module, newest_run
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--model.init_args.energy.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lit_dcem.data.replay import Episode
+from lit_dcem.data.episode import Episode
 from lit_dcem.envs.vector import Steps, VectorEnv
 from lit_dcem.types import Policy, PolicyState
 
@@ -54,6 +54,11 @@ class Collector:
         self._actions = torch.zeros(envs.num_envs, envs.action_dim)
         self._first = torch.ones(envs.num_envs, dtype=torch.bool)
         self._state: PolicyState | None = None
+
+    @property
+    def policy_state(self) -> PolicyState | None:
+        """What the policy remembered after its last actions; None before the first."""
+        return self._state
 
     def step(self, policy: Policy | None, generator: torch.Generator | None = None) -> list[tuple[int, Episode]]:
         """One step of every environment; return what ended, with the number of its environment.

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lit_dcem.data.collector import Collector
-from lit_dcem.data.replay import Episode
+from lit_dcem.data.episode import Episode
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.types import Policy
 

@@ -22,15 +22,14 @@ from __future__ import annotations
 import os
 import zlib
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lit_dcem.data.episode import Episode, Sequences
 from lit_dcem.errors import UsageError
 
 FILE = "episodes.f32"
@@ -38,35 +37,6 @@ FILE = "episodes.f32"
 MARKS = 3
 """columns of a row after observation and action: reward, terminated, truncated"""
 REMEDY = "restore the file that lay beside the checkpoint, or start a new run"
-
-
-@dataclass(frozen=True)
-class Episode:
-    """A finished episode of T steps, T at least 1."""
-
-    observations: Float[Tensor, "times observation"]
-    """T + 1 of them, from the reset to the last step's"""
-    actions: Float[Tensor, "steps action"]
-    """action t was taken at observation t and led to observation t + 1"""
-    rewards: Float[Tensor, " steps"]
-    """reward t came with observation t + 1"""
-    terminated: bool
-    """whether it ended by itself; else a limit of time, or physics that diverged after the last step, cut it off"""
-
-
-class Sequences(NamedTuple):
-    """B sequences of L rows, float32, time first: action t led to observation and reward t (see the module).
-
-    A named tuple, because Lightning moves and converts those, and refuses frozen dataclasses.
-    """
-
-    observations: Float[Tensor, "length batch observation"]
-    actions: Float[Tensor, "length batch action"]
-    """zero in the first row of an episode"""
-    rewards: Float[Tensor, "length batch"]
-    """zero in the first row of an episode"""
-    terminated: Float[Tensor, "length batch"]
-    """1 where the episode ended by itself, which only a last row can be; else 0"""
 
 
 class EpisodeReplay:
@@ -183,8 +153,26 @@ class EpisodeReplay:
         if zlib.crc32(rows.data) != state["checksum"]:
             got = "got other values: it is damaged, or was continued from another checkpoint"
             raise UsageError(f"{self.path} must hold what the checkpoint refers to, {got}; {REMEDY}.")
-        ends = np.flatnonzero(rows[:, -2:].any(1)) + 1
-        self._rows, self._checksum = rows, state["checksum"]
+        self._take(rows, np.flatnonzero(rows[:, -2:].any(1)) + 1, state["checksum"])
+
+    def take_all(self) -> None:
+        """Take up every whole episode in the file, when there is no checkpoint that knows how many count.
+
+        Raises:
+            UsageError: the file is missing, or not of whole episodes of these sizes.
+        """
+        size = self.path.stat().st_size if self.path.exists() else 0
+        rows = self._map(size // (4 * self._columns))
+        marks = rows[:, -2:]
+        ends = np.flatnonzero(marks.any(1)) + 1
+        if not len(ends) or not np.isin(marks, (0, 1)).all() or not np.isfinite(rows).all():
+            sizes = _listed({"observation_dim": self.observation_dim, "action_dim": self.action_dim})
+            raise UsageError(f"{self.path} must hold episodes with {sizes}, got {size} bytes of something else.")
+        rows = rows[: ends[-1]]
+        self._take(rows, ends, zlib.crc32(rows.data))
+
+    def _take(self, rows: np.ndarray, ends: np.ndarray, checksum: int) -> None:
+        self._rows, self._checksum = rows, checksum
         self._bounds = array("q", [0, *ends.tolist()])
         self._starts = {}
 

@@ -13,14 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.data.collector import Collector
+from lit_dcem.data.episode import Sequences
 from lit_dcem.data.evaluation_episodes import EvaluationEpisodes
 from lit_dcem.data.ranks import gathered
-from lit_dcem.data.replay import EpisodeReplay, Sequences
+from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.data.stream import Stream
 from lit_dcem.envs.make import make
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
-from lit_dcem.types import Policy
+from lit_dcem.types import Policy, PolicyState
 
 VALIDATION_SEED = 1_000_003
 TEST_SEED = 1_000_033
@@ -59,13 +60,16 @@ class Rollouts(pl.LightningDataModule):
         batch_size: sequences an update (paper: 50).
         sequence_length: of each (paper: 50).
         update_interval: steps of an agent between two updates, in all environments together; may be a fraction (2.5 for
-            100 updates in an episode of 250 steps, as in PlaNet's code).
+            100 updates in an episode of 250 steps, as in PlaNet's code). 0: learn off line, from the episodes that
+            there are.
         updates_per_epoch: length of an epoch, after which Lightning may validate.
         seed_episodes: with uniform actions, before the first update (paper: 5).
         seed_updates: on the seed episodes alone, before the policy acts.
         exploration_noise: standard deviation on the policy's actions in [-1, 1] (paper: 0.3); none in validation.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
+        initial_replay: folder of another run in the same environment, whose episodes the replay begins with; they count
+            as seed episodes, but not as steps of this run.
 
     Raises:
         ValueError: an option out of range.
@@ -85,6 +89,7 @@ class Rollouts(pl.LightningDataModule):
         exploration_noise: float = 0.3,
         evaluation_episodes: int = 10,
         seed: int | None = None,
+        initial_replay: str | None = None,
     ) -> None:
         super().__init__()
         counts = {"action_repeat": action_repeat, "num_envs": num_envs, "batch_size": batch_size}
@@ -98,6 +103,7 @@ class Rollouts(pl.LightningDataModule):
         self.exploration_noise = exploration_noise
         self.evaluation_episodes = evaluation_episodes
         self.seed = torch.initial_seed() if seed is None else seed
+        self.initial_replay = initial_replay
         self.filming = False
         self._policy: Policy | None = None
         self._restored: dict[str, Any] | None = None
@@ -113,6 +119,11 @@ class Rollouts(pl.LightningDataModule):
         """``observation_dim`` and ``action_dim`` of the environment."""
         envs = self.make_envs(1, 0) if self._collector is None else self._collector.envs
         return {"observation_dim": envs.observation_dim, "action_dim": envs.action_dim}
+
+    @property
+    def policy_state(self) -> PolicyState | None:
+        """What the policy remembered after its last actions; None before the first."""
+        return None if self._collector is None else self._collector.policy_state
 
     @property
     def simulator_steps(self) -> int:
@@ -199,6 +210,8 @@ class Rollouts(pl.LightningDataModule):
     def _collect(self, collector: Collector, generator: torch.Generator) -> list[float]:
         """Returns of the episodes that ended."""
         returns = []
+        if self.initial_replay is not None and not self._replay.num_episodes:
+            self._begin_with(Path(self.initial_replay))
         while self._replay.num_episodes < self.seed_episodes:
             returns += self._step(collector, None, generator)
         due = max(0, self._updates - self.seed_updates) * self.update_interval
@@ -206,6 +219,14 @@ class Rollouts(pl.LightningDataModule):
             returns += self._step(collector, self._acting(), generator)
             self._policy_steps += self.num_envs
         return returns
+
+    def _begin_with(self, run: Path) -> None:
+        """Copy the episodes of another run's process of the same rank."""
+        folder, replay = run / "replay" / f"rank_{self._trainer.global_rank}", self._replay
+        theirs = EpisodeReplay(folder, replay.observation_dim, replay.action_dim)
+        theirs.take_all()
+        for index in range(theirs.num_episodes):
+            replay.append(theirs.episode(index))
 
     def _step(self, collector: Collector, policy: Policy | None, generator: torch.Generator) -> list[float]:
         """One step of all environments; what ends goes into the replay."""
@@ -220,8 +241,8 @@ def _check(counts: dict[str, int], update_interval: float, seed_updates: int, ex
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}.")
-    if not 0 < update_interval < math.inf:
-        raise ValueError(f"update_interval must be positive and finite, got {update_interval}.")
+    if not 0 <= update_interval < math.inf:
+        raise ValueError(f"update_interval must be at least 0 and finite, got {update_interval}.")
     if seed_updates < 0 or not 0 <= exploration_noise < math.inf:
         got = f"{seed_updates} and {exploration_noise}"
         raise ValueError(f"seed_updates and exploration_noise must be at least 0 and finite, got {got}.")

@@ -17,8 +17,9 @@ from lit_dcem.data.rollouts import RolloutBatch, Rollouts
 from lit_dcem.errors import UsageError
 from lit_dcem.experiments.training import optimize
 from lit_dcem.models.observation_scale import ObservationScale
-from lit_dcem.models.world_model import WorldModel
-from lit_dcem.planning.cem_planner import CEMPlanner, ModelPolicy
+from lit_dcem.models.world_model import WorldModel, WorldModelLoss
+from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.planning.model_policy import ModelPolicy
 
 
 class PlanetPhase1(pl.LightningModule):
@@ -47,7 +48,7 @@ class PlanetPhase1(pl.LightningModule):
     def __init__(
         self,
         world_model: WorldModel,
-        planner: CEMPlanner,
+        planner: ModelPlanner,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         normalize: bool = False,
@@ -86,6 +87,10 @@ class PlanetPhase1(pl.LightningModule):
             self.scale.fit(self.trainer.strategy.broadcast(batch.sequences.observations))
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
+        return self._likelihood(batch).total
+
+    def _likelihood(self, batch: RolloutBatch) -> WorldModelLoss:
+        """The world model's loss; logs it, and how far the rollouts are."""
         sequences = batch.sequences
         loss = self.world_model.loss(self.scale(sequences.observations), sequences.actions, sequences.rewards)
         parts = {"loss": loss.total, "observation": loss.observation, "reward": loss.reward, "kl": loss.kl}
@@ -94,7 +99,7 @@ class PlanetPhase1(pl.LightningModule):
         counts = {f"train/{name}": float(getattr(batch, name)) for name in names}
         self.log_dict(counts, batch_size=1, sync_dist=True, reduce_fx="sum")
         self.train_return.update(batch.returns)
-        return loss.total
+        return loss
 
     def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
         self._spent.end_update(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,12 +35,15 @@ def discounts(count: int, discount: float) -> Float[Tensor, " count"]:
 
 
 def optimize(
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | list[dict[str, Any]],
     optimizer: OptimizerCallable,
     lr_scheduler: LRSchedulerCallable | None,
     monitor: str,
 ) -> OptimizerLRScheduler:
-    """What ``configure_optimizers`` returns; a scheduler that waits for a plateau watches ``monitor``."""
+    """What ``configure_optimizers`` returns for parameters, or groups of them.
+
+    A scheduler that waits for a plateau watches ``monitor``.
+    """
     built = optimizer(parameters)
     if lr_scheduler is None:
         return built

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from lit_dcem.checkpoint import read_checkpoint, shipped
 from lit_dcem.data.cartpole import validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
@@ -15,7 +16,7 @@ from lit_dcem.experiments.energy_regression import EnergyRegression
 from lit_dcem.figures import cartpole, cartpole_curves, planet_curves, planet_model, regression
 from lit_dcem.planning.cartpole import FullSpacePlanner
 from lit_dcem.planning.cartpole_pca import PCAPlanner
-from lit_dcem.runs import checkpoint_of, history, load_module, read_checkpoint, shipped
+from lit_dcem.runs import checkpoint_of, history, load_module
 from lit_dcem.solvers.cem import DCEM, OPTIONS
 
 

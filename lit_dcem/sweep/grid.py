@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 import yaml
 
+from lit_dcem.checkpoint import read_checkpoint
 from lit_dcem.errors import UsageError
-from lit_dcem.runs import read_checkpoint
 
 FINISHED = ("done", "out of time")
 

@@ -20,8 +20,9 @@ import joblib
 from rich.console import Console
 from rich.progress import Progress
 
+from lit_dcem.checkpoint import PACKAGE
 from lit_dcem.errors import UsageError
-from lit_dcem.runs import PACKAGE, history
+from lit_dcem.runs import history
 from lit_dcem.sweep.grid import FINISHED, Run, as_options, plan, read_sweep, read_yaml
 from lit_dcem.sweep.tables import summary, write_tables
 

@@ -1,0 +1,48 @@
+"""Where one phase of PlaNet begins with what an earlier one has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from lit_dcem.checkpoint import check_weights, read_checkpoint
+from lit_dcem.data.rollouts import Rollouts
+from lit_dcem.errors import UsageError
+
+
+def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, rollouts: Rollouts) -> None:
+    """Take over the weights of some parts of a module from the checkpoint of an earlier phase.
+
+    Args:
+        path: of the checkpoint; an exported one will do.
+        module: of the later phase.
+        parts: names of its submodules, which the earlier one has by the same names.
+        phase: name of the earlier class.
+        rollouts: of the later phase, which must be of the same task.
+
+    Raises:
+        UsageError: no checkpoint, or one of another phase, task or size.
+    """
+    checkpoint = read_checkpoint(path)
+    given = str(checkpoint.get("hyper_parameters", {}).get("_class_path")).removeprefix("lit_dcem.")
+    if given != phase:
+        raise UsageError(f"{type(module).__name__} starts from a checkpoint of {phase}, got one of {given} in {path}.")
+    options = checkpoint.get("datamodule_hyper_parameters", {})
+    theirs, ours = (_task(given) for given in (options, vars(rollouts)))
+    if theirs != ours:
+        raise UsageError(f"A phase must go on with the task of the one before, {theirs} in {path}, got {ours}.")
+    for part in parts:
+        weights = {
+            name.removeprefix(f"{part}."): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(f"{part}.")
+        }
+        own = module.get_submodule(part)
+        check_weights(own, {"state_dict": weights}, path)
+        own.load_state_dict(weights)
+
+
+def _task(options: Mapping[str, Any]) -> str:
+    return f"{options.get('env')} with action repeat {options.get('action_repeat')}"

@@ -1,0 +1,128 @@
+"""PlaNet, phase 2: learn a latent space of action sequences to plan in, through DCEM (section 5.3, figure 12)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lit_dcem.data.rollouts import RolloutBatch
+from lit_dcem.errors import UsageError
+from lit_dcem.experiments.chaining import start_from
+from lit_dcem.experiments.embedding_loss import EmbeddingLoss
+from lit_dcem.experiments.planet_phase1 import PlanetPhase1
+from lit_dcem.experiments.training import optimize
+from lit_dcem.models.belief import Belief
+from lit_dcem.models.world_model import WorldModel
+from lit_dcem.planning.latent_planner import LatentPlanner
+from lit_dcem.solvers.cem import DCEM
+
+
+class PlanetPhase2(PlanetPhase1):
+    """Plans every action in a latent space, whose decoder it learns beside the world model.
+
+    All that phase 1 does, and in each update a step of the decoder: from some beliefs, search the latent space for the
+    most imagined reward, and lower the cost of what was found, through the search. The world model gets no gradient
+    from that, and the beliefs are taken as they are. Both losses are one sum for one optimizer with two parameter
+    groups, since no parameter depends on both.
+
+    Logs, beside what phase 1 logs, ``train/decoder``: minus the imagined return that the decoder is trained on.
+
+    Args:
+        world_model: to go on learning; its sizes must be those of the environment.
+        planner: chooses actions; its decoder learns.
+        training_solver: searches in decoder steps, where gradients go through it; that of the planner if none is given.
+        loss: of what a search met (paper, and if none is given: the cost of its answer).
+        beliefs: where searches start: "replay", posteriors of the batch that the world model learns from (paper); or
+            "acting", those of the last actions, as in the paper's variant with a decoder step at every planning step
+            (then ``update_interval`` of the data should be its number of environments).
+        num_beliefs: of the replayed ones, how many in a step, drawn at random.
+        start: checkpoint of `PlanetPhase1`, whose world model it begins with; else with a new one.
+        optimizer: made from the world model's parameters and, in a group of their own, the decoder's.
+        decoder_options: of the optimizer, for the decoder's group, by name (paper's cartpole: Adam, 5e-4).
+        decoder_clip: the norm of the decoder's gradient is clipped at this (paper's cartpole: 1); the Trainer's
+            ``gradient_clip_val`` is for the world model.
+        lr_scheduler: as in `PlanetPhase1`.
+        normalize: as in `PlanetPhase1`; the scale of a checkpoint that it starts from stays.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    planner: LatentPlanner
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        planner: LatentPlanner,
+        training_solver: DCEM | None = None,
+        loss: EmbeddingLoss | None = None,
+        beliefs: Literal["replay", "acting"] = "replay",
+        num_beliefs: int = 16,
+        start: str | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        decoder_options: dict[str, Any] | None = None,
+        decoder_clip: float = 1.0,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        normalize: bool = False,
+    ) -> None:
+        super().__init__(world_model, planner, optimizer, lr_scheduler, normalize and start is None)
+        if num_beliefs < 1 or not decoder_clip > 0:
+            rule = "num_beliefs must be at least 1 and decoder_clip positive"
+            raise ValueError(f"{rule}, got {num_beliefs} and {decoder_clip}.")
+        self.training_solver = training_solver or planner.solver
+        self.embedding_loss = loss or EmbeddingLoss()
+        self.beliefs = beliefs
+        self.num_beliefs = num_beliefs
+        self.start = start
+        self.decoder_options = decoder_options or {}
+        self.decoder_clip = decoder_clip
+
+    def on_fit_start(self) -> None:
+        if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
+            start_from(self.start, self, ["world_model", "scale"], "PlanetPhase1", self._rollouts())
+
+    def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
+        likelihood = self._likelihood(batch)
+        cost = self.decoder_loss(self._starts(likelihood.posteriors.belief))
+        self.log("train/decoder", cost, batch_size=1)
+        return likelihood.total + cost
+
+    def decoder_loss(self, belief: Belief) -> Float[Tensor, ""]:
+        """Minus the imagined return of what a search from each belief ``[B, size]`` met; for the decoder alone."""
+        objective = self.planner.objective(self.world_model, Belief(*(part.detach() for part in belief)), frozen=True)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
+            mean = belief.deter.new_zeros(len(belief.deter), self.planner.decoder.latent_dim)
+            std = torch.full_like(mean, self.planner.initial_std)
+            solution = self.training_solver.replace(trace=True)(objective, mean, std)
+        return self.embedding_loss(objective, solution)
+
+    def _starts(self, posteriors: Belief) -> Belief:
+        """Beliefs to search from, ``[B, size]``."""
+        state = self._rollouts().policy_state if self.beliefs == "acting" else None
+        if state is not None:
+            return Belief(*(state[name].to(self.device) for name in Belief._fields))
+        flat = Belief(*(part.flatten(0, 1) for part in posteriors))
+        index = torch.randint(len(flat.deter), (self.num_beliefs,)).to(self.device)
+        return Belief(*(part[index] for part in flat))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        decoder = {"params": self.planner.decoder.parameters(), **self.decoder_options}
+        groups = [{"params": self.world_model.parameters()}, decoder]
+        return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradients of world model and decoder apart."""
+        if gradient_clip_algorithm == "value":
+            raise UsageError(f"{type(self).__name__} clips gradients by norm, got gradient_clip_algorithm value.")
+        model, decoder = (group["params"] for group in optimizer.param_groups)
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(model, gradient_clip_val)
+        torch.nn.utils.clip_grad_norm_(decoder, self.decoder_clip)

@@ -1,0 +1,156 @@
+"""Planning with a world model: a search for the actions that it predicts the most reward for."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lit_dcem.models.belief import Belief
+from lit_dcem.models.world_model import WorldModel
+from lit_dcem.solvers.cem import DCEM
+from lit_dcem.types import Objective, PolicyState, Solution
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+class ModelPlanner(nn.Module, ABC):
+    """Searches for points that stand for the actions of the next H steps, for E environments at once.
+
+    With ``warm_start`` a search begins where the last one ended, one step later (iCEM, arXiv 2008.06389, section 3.3):
+    its first mean follows from the last one, and the best point found last time takes part as a candidate.
+
+    Args:
+        solver: searches.
+        horizon: H, actions of a plan (paper: 12).
+        initial_std: standard deviation of the first candidates.
+        answer: act by the "mean" of the last distribution (paper), or by the "best" candidate met.
+        warm_start: begin with the last plan; else from zero every time (paper).
+        sample: imagine with samples of the model's priors (PlaNet's code); else with their means, a little faster.
+        precision: of imagination: "float32" (or what the model has), or "bfloat16", about twice as fast on processors
+            that know it. The beliefs before it and the search around it are in float32.
+        compile: compile imagination with `torch.compile`; on a GPU with CUDA graphs. Takes half a minute at first.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        solver: DCEM,
+        horizon: int,
+        initial_std: float,
+        answer: Literal["mean", "best"] = "mean",
+        warm_start: bool = False,
+        sample: bool = True,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if horizon < 1 or not 0 < initial_std < math.inf:
+            rule = "horizon must be at least 1 and initial_std positive and finite"
+            raise ValueError(f"{rule}, got {horizon} and {initial_std}.")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {precision}.")
+        self.solver = solver
+        self.horizon = horizon
+        self.initial_std = initial_std
+        self.answer = answer
+        self.warm_start = warm_start
+        self.sample = sample
+        self.precision = precision
+        # The mode means CUDA graphs on a GPU, and nothing more than the default one on a CPU.
+        compiled = {"mode": "reduce-overhead", "dynamic": False}
+        self._returns = torch.compile(imagined_returns, **compiled) if compile else imagined_returns
+        self._copies: dict[torch.dtype, WorldModel] = {}  # in a dict, so that their weights are not the planner's
+
+    @abstractmethod
+    def size(self, action_dim: int) -> int:
+        """D, numbers in a point of the search."""
+
+    @abstractmethod
+    def decode(self, points: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch horizon action"]:
+        """The actions in [-1, 1] that points stand for."""
+
+    @abstractmethod
+    def advance(self, points: Float[Tensor, "envs dim"], action_dim: int) -> Float[Tensor, "envs dim"]:
+        """Where to begin one step after a search that ended there."""
+
+    def forward(
+        self, model: WorldModel, belief: Belief, first: Bool[Tensor, " envs"], plans: PolicyState | None
+    ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
+        """The first action of a plan for each environment, and what the next search may begin with.
+
+        Args:
+            model: predicts.
+            belief: where the plans start, ``[E, size]``.
+            first: where an episode begins, and the last plan does not count.
+            plans: what the last call returned; None if there was none.
+        """
+        solution = self.solve(model, belief, self._begin(belief, model.rssm.action_dim, first, plans))
+        actions = self.decode(solution.best if self.answer == "best" else solution.mean)[:, 0]
+        return actions, {"mean": solution.mean, "best": solution.best} if self.warm_start else {}
+
+    def solve(self, model: WorldModel, belief: Belief, begin: PolicyState | None = None) -> Solution:
+        """Search for each belief ``[E, size]``; from zero unless ``begin`` has the first mean, and a candidate."""
+        solver, mean = self.solver, belief.deter.new_zeros(len(belief.deter), self.size(model.rssm.action_dim))
+        if begin:
+            mean, solver = begin["mean"], solver.replace(warm_start=begin["best"].unsqueeze(1))
+        return solver(self.objective(model, belief), mean, torch.full_like(mean, self.initial_std))
+
+    def objective(self, model: WorldModel, belief: Belief, frozen: bool = False) -> Objective:
+        """Minus the imagined returns of points ``[E, N, D]``.
+
+        Args:
+            model: predicts.
+            belief: where it starts, ``[E, size]``.
+            frozen: let no gradient reach the model.
+        """
+        own = model.rssm.recurrent.weight.dtype
+        dtype = own if self.precision == "float32" else torch.bfloat16
+        model = self._copy(model, dtype) if frozen or dtype != own else model
+        belief = Belief(*(part.unsqueeze(1).to(dtype) for part in belief))
+
+        def objective(points: Tensor) -> Tensor:
+            actions = self.decode(points).permute(2, 0, 1, 3).to(dtype)
+            noise = model.rssm.draw_noise(actions) if self.sample else None
+            return -self._returns(model, belief, actions, noise).to(points.dtype)
+
+        return objective
+
+    def _begin(self, belief: Belief, action_dim: int, first: Tensor, plans: PolicyState | None) -> PolicyState | None:
+        """First mean and a candidate ``[E, D]``, if there was a plan; zero where an episode begins."""
+        if not plans:
+            return None
+        begins = first.to(belief.deter.device).unsqueeze(-1)
+        plans = {name: self.advance(plan.to(belief.deter.device), action_dim) for name, plan in plans.items()}
+        return {name: plan.masked_fill(begins, 0) for name, plan in plans.items()}
+
+    def _copy(self, model: WorldModel, dtype: torch.dtype) -> WorldModel:
+        """A copy of the model that has its weights of now and takes no gradients."""
+        with torch.inference_mode(False), torch.no_grad():  # made while acting, it also serves in training
+            if dtype not in self._copies:
+                self._copies[dtype] = copy.deepcopy(model).to(dtype).requires_grad_(False)
+            for theirs, ours in zip(self._copies[dtype].parameters(), model.parameters(), strict=True):
+                theirs.copy_(ours)
+        return self._copies[dtype]
+
+
+def imagined_returns(
+    model: WorldModel,
+    belief: Belief,
+    actions: Float[Tensor, "horizon envs candidates action"],
+    noise: Float[Tensor, "horizon envs candidates stoch_dim"] | None,
+) -> Float[Tensor, "envs candidates"]:
+    """Sums of the rewards that the model predicts for the actions, from beliefs ``[E, 1, size]`` on.
+
+    With noise the stochastic states are samples, without they are means.
+    """
+    beliefs = model.rssm.imagine(belief, actions, sample=noise is not None, noise=noise)
+    rewards = model.reward(beliefs)
+    return rewards.to(torch.promote_types(rewards.dtype, torch.float32)).sum(0)

@@ -1,0 +1,47 @@
+"""A policy that plans: the world model's posterior, and a search from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lit_dcem.models.belief import Belief
+from lit_dcem.models.observation_scale import ObservationScale
+from lit_dcem.models.world_model import WorldModel
+from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.types import PolicyState
+
+
+@dataclass(frozen=True)
+class ModelPolicy:
+    """A `Policy`: follows what it observes by the world model's posterior, and plans from there."""
+
+    model: WorldModel
+    planner: ModelPlanner
+    scale: ObservationScale
+
+    def __call__(
+        self,
+        observations: Float[Tensor, "envs observation"],
+        actions: Float[Tensor, "envs action"],
+        first: Bool[Tensor, " envs"],
+        state: PolicyState | None,
+    ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
+        weight = self.model.rssm.recurrent.weight
+        state = {} if state is None else {name: tensor.to(weight.device) for name, tensor in state.items()}
+        first = first.to(weight.device)
+        with torch.inference_mode():
+            belief = self._belief(state, len(first))
+            observations = self.scale(observations.to(weight))
+            posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, first=first)
+            plans = {name: plan for name, plan in state.items() if name not in Belief._fields}
+            chosen, plans = self.planner(self.model, posterior.belief, first, plans)
+            state = {**posterior.belief._asdict(), **plans}
+        # Tensors of inference mode may not take part in training, nor be changed in place.
+        return chosen.clone(), {name: tensor.clone() for name, tensor in state.items()}
+
+    def _belief(self, state: PolicyState, num_envs: int) -> Belief:
+        return Belief(state["deter"], state["stoch"]) if state else self.model.rssm.initial(num_envs)
