@@ -1,0 +1,99 @@
+"""Seconds a plan: CEM in a world model, against torchrl's planner and plain tensors. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: idle OpenMP workers must not spin
+
+import torch
+from measure import Case, Row, Work, time_case
+from planet_peers import HAS_TORCHRL, PlainModel, matrix_products, our_plan, plain_plan, torchrl_planner
+from report import provenance, timing_table
+from rich.console import Console
+
+from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, WorldModel
+
+OBSERVATIONS, ACTIONS, LATENTS, HORIZON = 17, 6, 12, 12
+PAPER = {"num_candidates": 1000, "num_elites": 100, "num_iterations": 10}
+BOUNDS = {"lower": -1.0, "upper": 1.0}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def main() -> None:
+    """Measure, print a table, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
+    parser.add_argument("--rounds", type=int, default=5, help="of ours, floor and peers in turn")
+    parser.add_argument(
+        "--envs", type=int, default=1, help="environments that are planned for at once; above 1 no peers"
+    )
+    parser.add_argument("--compile", action="store_true", help="also ours under torch.compile")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    args = parser.parse_args()
+    torch.set_flush_denormal(True)  # as lit-dcem fit does
+    torch.manual_seed(0)
+    rows: list[Row] = []
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            for case in cases(args.envs, args.compile):
+                rows += time_case(case, threads, args.rounds)
+    Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
+    if args.out:
+        report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def cases(num_envs: int, compiled: bool) -> Iterator[Case]:
+    """The paper's full CEM in both precisions, and its embedded planner against it."""
+    model = WorldModel(OBSERVATIONS, ACTIONS)
+    peers = _peers() if num_envs == 1 else {}
+    for precision, dtype in PRECISIONS.items():
+        floor = _floor(model, PAPER["num_candidates"] * num_envs, PAPER["num_iterations"], dtype)
+        for sample in (True, False):
+            ours = our_plan(_full(precision, sample), model, num_envs)
+            others = dict(peers)
+            if compiled:
+                others["ours, compiled"] = our_plan(_full(precision, sample, compile=True), model, num_envs)
+            what = f"full CEM 10,000, {precision}, {'samples' if sample else 'means'}"
+            yield Case(what, ours, others or {"itself": ours}, "matrix products alone", floor)
+        latent = our_plan(_latent(precision), model, num_envs)
+        floor = _floor(model, 100 * num_envs, 10, dtype)
+        rivals = {"full CEM 10,000": our_plan(_full(precision, True), model, num_envs)}
+        yield Case(f"embedded DCEM 1,000, {precision}", latent, rivals, "matrix products alone", floor)
+
+
+def _full(precision: str, sample: bool, compile: bool = False) -> CEMPlanner:
+    options = {"sample": sample, "precision": precision, "compile": compile}
+    return CEMPlanner(DCEM(**PAPER, **BOUNDS, temperature=0.0), HORIZON, **options)
+
+
+def _latent(precision: str) -> LatentPlanner:
+    solver = DCEM(num_candidates=100, num_elites=10, num_iterations=10, temperature=1.0, **BOUNDS)
+    return LatentPlanner(ActionDecoder(LATENTS, HORIZON, ACTIONS), solver, precision=precision)  # pyright: ignore[reportArgumentType]
+
+
+def _peers() -> dict[str, Work]:
+    plain = PlainModel(OBSERVATIONS, ACTIONS)
+    sizes = (PAPER["num_candidates"], PAPER["num_elites"], PAPER["num_iterations"])
+    peers: dict[str, Work] = {"plain tensors, float32": partial(plain_plan, plain, ACTIONS, *sizes)}
+    if HAS_TORCHRL:
+        peers["torchrl CEMPlanner, float32"] = torchrl_planner(plain, ACTIONS, *sizes)
+    return peers
+
+
+def _floor(model: WorldModel, rows: int, iterations: int, dtype: torch.dtype) -> Work:
+    once = matrix_products(model, rows, dtype)
+    return lambda: [once() for _ in range(iterations)]
+
+
+if __name__ == "__main__":
+    main()
