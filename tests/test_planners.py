@@ -1,0 +1,219 @@
+"""Planning in a world model: full CEM and the latent space, for several environments, from one step to the next."""
+
+import copy
+
+import pytest
+import torch
+
+from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, ModelPolicy, WorldModel
+from lit_dcem.models.belief import Belief
+from lit_dcem.models.observation_scale import ObservationScale
+from lit_dcem.planning.model_planner import imagined_returns
+
+HORIZON, ACTIONS = 3, 2
+BOUNDS = {"temperature": 0.0, "lower": -1.0, "upper": 1.0}
+SEARCH = {"num_candidates": 200, "num_elites": 20, "num_iterations": 10, **BOUNDS}
+DECAY, EFFORT = 0.5, 0.3
+
+
+class PointMass:
+    """Stands for an RSSM: deter' = DECAY * deter + action, and nothing to draw."""
+
+    action_dim = ACTIONS
+
+    def __init__(self):
+        self.recurrent = torch.nn.Linear(ACTIONS, ACTIONS)
+
+    def draw_noise(self, actions):
+        return torch.zeros(*actions.shape[:-1], 1)
+
+    def imagine(self, belief, actions, *, sample, noise):
+        deter, states = belief.deter, []
+        for action in actions.unbind():
+            deter = DECAY * deter + action
+            states.append(torch.cat([deter, action.expand_as(deter)], -1))
+        return Belief(torch.stack(states), torch.zeros(len(states), 1))
+
+
+class LinearModel:
+    """A point that should be at the origin, at some effort: a linear model with quadratic rewards."""
+
+    def __init__(self):
+        self.rssm = PointMass()
+
+    def reward(self, beliefs):
+        place, action = beliefs.deter.chunk(2, -1)
+        return -place.square().sum(-1) - EFFORT * action.square().sum(-1)
+
+
+def best_actions(deter):
+    """The optimum of the linear model by least squares, ``[E, H, A]``: bounds do not bind from where we start."""
+    rows, goals = [], []
+    for t in range(HORIZON):
+        rows.append(torch.tensor([DECAY ** (t - s) if s <= t else 0.0 for s in range(HORIZON)]))
+        goals.append(-(DECAY ** (t + 1)) * deter)
+    rows += list(EFFORT**0.5 * torch.eye(HORIZON))
+    goals += [torch.zeros_like(deter)] * HORIZON
+    matrix = torch.stack(rows).double()
+    solution = torch.linalg.lstsq(matrix, torch.stack(goals).flatten(1).double()).solution
+    return solution.view(HORIZON, *deter.shape).transpose(0, 1).float()
+
+
+def place(*rows):
+    deter = torch.tensor(rows)
+    return Belief(deter, torch.zeros(len(deter), 1))
+
+
+def act(planner, model, belief, first=None, plans=None, seed=0):
+    torch.manual_seed(seed)
+    first = torch.ones(len(belief.deter), dtype=torch.bool) if first is None else torch.tensor(first)
+    with torch.inference_mode():
+        return planner(model, belief, first, plans)
+
+
+@pytest.mark.parametrize("answer", ["mean", "best"])
+def test_finds_the_optimum_of_a_linear_model_for_each_environment(answer):
+    belief = place([1.0, -0.5], [-0.8, 0.2], [0.0, 0.0])
+    planner = CEMPlanner(DCEM(**SEARCH), HORIZON, answer=answer)
+    actions, plans = act(planner, LinearModel(), belief)
+    torch.testing.assert_close(actions, best_actions(belief.deter)[:, 0], atol=0.06, rtol=0)
+    assert plans == {}
+
+
+def test_a_decoder_that_is_the_identity_finds_the_same_optimum():
+    belief = place([1.0, -0.5], [-0.8, 0.2])
+    decoder = ActionDecoder(HORIZON * ACTIONS, HORIZON, ACTIONS, hidden_dim=4)
+    decoder.layers = torch.nn.Identity()  # what remains is the squashing: 2 sigmoid(z) - 1
+    planner = LatentPlanner(decoder, DCEM(**{**SEARCH, "lower": -3.0, "upper": 3.0}), initial_std=1.0)
+    actions, _ = act(planner, LinearModel(), belief)
+    torch.testing.assert_close(actions, best_actions(belief.deter)[:, 0], atol=0.06, rtol=0)
+
+
+def test_bounds_hold_where_the_optimum_is_beyond_them():
+    actions, _ = act(CEMPlanner(DCEM(**SEARCH), HORIZON), LinearModel(), place([9.0, -9.0]))
+    torch.testing.assert_close(actions, torch.tensor([[-1.0, 1.0]]), atol=1e-3, rtol=0)
+
+
+def test_a_warm_start_goes_on_where_the_last_plan_was():
+    model, start = LinearModel(), place([0.9, -0.6])
+    exact = best_actions(start.deter)[0]
+    later = Belief(DECAY * start.deter + exact[0], start.stoch)
+    planner = CEMPlanner(DCEM(**SEARCH), HORIZON, warm_start=True)
+    _, plans = act(planner, model, start)
+    short = CEMPlanner(DCEM(**{**SEARCH, "num_candidates": 20, "num_elites": 4, "num_iterations": 1}), HORIZON)
+    wanted = best_actions(later.deter)[0, 0]
+    errors = {}
+    for name, warm in (("warm", True), ("cold", False)):
+        short.warm_start = warm
+        found = [act(short, model, later, [False], plans if warm else None, seed)[0][0] for seed in range(20)]
+        errors[name] = torch.stack([(action - wanted).norm() for action in found]).mean()
+    assert errors["warm"] < 0.8 * errors["cold"]
+
+
+def test_the_plan_is_shifted_and_ends_with_zeros():
+    planner = CEMPlanner(DCEM(**SEARCH), HORIZON)
+    plan = torch.arange(1.0, HORIZON * ACTIONS + 1).unsqueeze(0)
+    assert planner.advance(plan, ACTIONS).tolist() == [[3, 4, 5, 6, 0, 0]]
+
+
+def test_an_episode_that_begins_has_no_last_plan():
+    model, belief = LinearModel(), place([0.9, -0.6], [0.3, 0.3])
+    planner = CEMPlanner(DCEM(**SEARCH), HORIZON, warm_start=True)
+    plans = [{name: torch.full((2, 6), value) for name in ("mean", "best")} for value in (0.2, 0.9)]
+    ours, others = (act(planner, model, belief, [False, True], plan)[0] for plan in plans)
+    assert torch.equal(ours[1], others[1]) and not torch.equal(ours[0], others[0])
+
+
+def world_model(seed=0):
+    torch.manual_seed(seed)
+    return WorldModel(5, ACTIONS, hidden_dim=32, rssm={"deter_dim": 32, "stoch_dim": 4})
+
+
+def some_belief(count, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return Belief(torch.rand(count, 32, generator=generator) - 0.5, torch.randn(count, 4, generator=generator))
+
+
+def test_imagined_returns_are_sums_of_rewards_along_single_rollouts():
+    model, belief = world_model(), some_belief(2)
+    actions, noise = torch.rand(HORIZON, 2, 3, ACTIONS), torch.randn(HORIZON, 2, 3, 4)
+    returns = imagined_returns(model, Belief(*(part.unsqueeze(1) for part in belief)), actions, noise)
+    assert returns.shape == (2, 3)
+    start = Belief(belief.deter[1:], belief.stoch[1:])
+    alone = model.rssm.imagine(start, actions[:, 1, 2:], noise=noise[:, 1, 2:])
+    torch.testing.assert_close(returns[1, 2], model.reward(alone).sum())
+
+
+def test_bfloat16_imagines_about_the_same_with_the_weights_of_now():
+    model, belief = world_model(), some_belief(2)
+    points = torch.rand(2, 50, HORIZON * ACTIONS) * 2 - 1
+    planners = [CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False, precision=p) for p in ("float32", "bfloat16")]
+    for _ in range(2):
+        with torch.inference_mode():
+            exact, rough = (planner.objective(model, belief)(points) for planner in planners)
+        assert exact.dtype == rough.dtype == torch.float32
+        assert (exact - rough).abs().max() < 0.05 * exact.abs().max()
+        assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.99
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_planning_leaves_the_model_alone(precision):
+    model = world_model()
+    before = copy.deepcopy(model.state_dict())
+    planner = CEMPlanner(DCEM(**SEARCH), HORIZON, precision=precision)
+    act(planner, model, some_belief(1))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not list(planner.parameters()) and not planner.state_dict()
+
+
+def test_a_search_with_means_differs_by_its_candidates_alone():
+    model, belief = world_model(), some_belief(1)
+    planner = CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False)
+    points = torch.rand(1, 4, HORIZON * ACTIONS)
+    first, second = (planner.objective(model, belief)(points) for _ in range(2))
+    assert torch.equal(first, second)
+    sampling = CEMPlanner(DCEM(**SEARCH), HORIZON).objective(model, belief)
+    assert not torch.equal(sampling(points), sampling(points))
+
+
+@pytest.mark.slow
+def test_compiled_imagination_is_the_same():
+    model, belief = world_model(), some_belief(2)
+    plain, compiled = (CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False, compile=c) for c in (False, True))
+    torch.testing.assert_close(*(act(p, model, belief)[0] for p in (plain, compiled)), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizon": 0}, "horizon must be at least 1, got 0"),
+        ({"initial_std": float("inf")}, "got 12 and inf"),
+        ({"precision": "float16"}, "precision must be float32 or bfloat16, got float16"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        CEMPlanner(DCEM(**SEARCH), **options)
+
+
+def test_policy_follows_what_it_observes():
+    model, scale = world_model(), ObservationScale(5)
+    scale.mean.fill_(1.0)
+    scale.std.fill_(2.0)
+    policy = ModelPolicy(model, CEMPlanner(DCEM(**SEARCH), HORIZON, warm_start=True), scale)
+    observations, actions = torch.randn(3, 2, 5), torch.rand(3, 2, ACTIONS)
+    state, belief = None, model.rssm.initial(2)
+    firsts = torch.tensor([[True, True], [False, False], [False, True]])
+    for observation, action, first in zip(observations, actions, firsts, strict=True):
+        torch.manual_seed(3)
+        chosen, state = policy(observation, action, first, state)
+        torch.manual_seed(3)
+        belief = model.rssm.observe(belief, action, (observation - 1) / 2, first=first)[0].belief
+        torch.testing.assert_close(state["deter"], belief.deter)
+        torch.testing.assert_close(state["stoch"], belief.stoch)
+    assert chosen.shape == (2, ACTIONS) and set(state) == {"deter", "stoch", "mean", "best"}
+    assert not any(tensor.is_inference() for tensor in (chosen, *state.values()))
