@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from lit_dcem.checkpoint import check_weights, read_checkpoint
+from lit_dcem.checkpoint import check_weights, read_checkpoint, shipped
 from lit_dcem.data.rollouts import Rollouts
 from lit_dcem.errors import UsageError
 
@@ -16,7 +17,7 @@ def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, r
     """Take over the weights of some parts of a module from the checkpoint of an earlier phase.
 
     Args:
-        path: of the checkpoint; an exported one will do.
+        path: of the checkpoint; an exported one will do, and ``checkpoints/NAME`` also finds the shipped ones.
         module: of the later phase.
         parts: names of its submodules, which the earlier one has by the same names.
         phase: name of the earlier class.
@@ -25,7 +26,7 @@ def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, r
     Raises:
         UsageError: no checkpoint, or one of another phase, task or size.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(_found(path))
     given = str(checkpoint.get("hyper_parameters", {}).get("_class_path")).removeprefix("lit_dcem.")
     if given != phase:
         raise UsageError(f"{type(module).__name__} starts from a checkpoint of {phase}, got one of {given} in {path}.")
@@ -46,3 +47,8 @@ def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, r
 
 def _task(options: Mapping[str, Any]) -> str:
     return f"{options.get('env')} with action repeat {options.get('action_repeat')}"
+
+
+def _found(path: str) -> Path:
+    beside = shipped("checkpoints").parent / path
+    return beside if not Path(path).is_file() and beside.is_file() else Path(path)
