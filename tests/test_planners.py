@@ -27,12 +27,11 @@ class PointMass:
     def draw_noise(self, actions):
         return torch.zeros(*actions.shape[:-1], 1)
 
-    def imagine(self, belief, actions, *, sample, noise):
-        deter, states = belief.deter, []
+    def imagine_steps(self, belief, actions, noise):
+        deter = belief.deter
         for action in actions.unbind():
             deter = DECAY * deter + action
-            states.append(torch.cat([deter, action.expand_as(deter)], -1))
-        return Belief(torch.stack(states), torch.zeros(len(states), 1))
+            yield Belief(torch.cat([deter, action], -1), belief.stoch)
 
 
 class LinearModel:
@@ -181,6 +180,7 @@ def test_a_search_with_means_differs_by_its_candidates_alone():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script.* is deprecated:DeprecationWarning")
 def test_compiled_imagination_is_the_same():
     model, belief = world_model(), some_belief(2)
     plain, compiled = (CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False, compile=c) for c in (False, True))

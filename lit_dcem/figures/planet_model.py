@@ -44,8 +44,8 @@ class CutRSSM(RSSM):
     given: Tensor
     """the same without one"""
 
-    def _recur(self, deter: Tensor, push: Tensor) -> Tensor:
-        self.made = super()._recur(deter, push)
+    def _recur(self, deter: Tensor, inputs: Tensor) -> Tensor:
+        self.made = super()._recur(deter, inputs)
         self.given = self.made.detach().requires_grad_()
         return self.given
 

@@ -10,8 +10,7 @@ At the beginning of an episode nothing led to the observation: action and reward
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,28 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief, Gaussian, Posterior
-
-
-class MLP(nn.Module):
-    """Hidden layers with ReLU, then a linear layer: ``[*, input_dim] -> [*, output_dim]``.
-
-    The first layer can be split, so that the part of its input that is known for all steps is multiplied at once.
-    """
-
-    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, output_dim: int) -> None:
-        super().__init__()
-        layers = [nn.Linear(a, b) for a, b in pairwise([input_dim, *[hidden_dim] * num_layers, output_dim])]
-        self.first = layers[0]
-        self.rest = nn.Sequential(*[part for layer in layers[1:] for part in (nn.ReLU(inplace=True), layer)])
-
-    def forward(self, inputs: Float[Tensor, "*batch input_dim"]) -> Float[Tensor, "*batch output_dim"]:
-        # Rows in a matrix: changing a view in place, as ReLU would, costs autograd three more passes over it.
-        return self.rest(self.first(inputs.reshape(-1, inputs.shape[-1]))).reshape(*inputs.shape[:-1], -1)
-
-    def split(self, size: int, inputs: Float[Tensor, "*batch rest"]) -> tuple[Tensor, Tensor]:
-        """First layer's share of all inputs after the first ``size``, bias included, and the weights of those first."""
-        first, others = self.first.weight.split([size, inputs.shape[-1]], 1)
-        return F.linear(inputs, others, self.first.bias), first
+from lit_dcem.models.mlp import MLP
 
 
 class RSSM(nn.Module):
@@ -157,7 +135,7 @@ class RSSM(nn.Module):
         for t, (push, sight, draw) in enumerate(zip(pushes.unbind(), sights.unbind(), noise.unbind(), strict=True)):
             if first is not None:
                 deter, stoch = (state.masked_fill(first[t, ..., None], 0) for state in (deter, stoch))
-            deter = self._recur(deter, push + F.linear(stoch, from_stoch))
+            deter = self._recur(deter, self.input.rest(push + F.linear(stoch, from_stoch)))
             posterior = self._gaussian(self.posterior.rest(sight + F.linear(deter, from_deter)), deter)
             stoch = posterior.sample(draw)
             steps.append((deter, stoch, *posterior))
@@ -175,7 +153,7 @@ class RSSM(nn.Module):
             belief = Belief(*(state.masked_fill(first[..., None], 0) for state in belief))
             action = action.masked_fill(first[..., None], 0)
         push, from_stoch = self.input.split(self.stoch_dim, action)
-        deter = self._recur(belief.deter, push + F.linear(belief.stoch, from_stoch))
+        deter = self._recur(belief.deter, self.input.rest(push + F.linear(belief.stoch, from_stoch)))
         return deter, self._gaussian(self.prior(deter), deter)
 
     def imagine(
@@ -202,17 +180,29 @@ class RSSM(nn.Module):
         Raises:
             ValueError: actions of another size.
         """
+        if sample and noise is None:
+            noise = self.draw_noise(actions, generator)
+        beliefs = list(self.imagine_steps(belief, actions, noise if sample else None))
+        return Belief(*(torch.stack(states) for states in zip(*beliefs, strict=True)))
+
+    def imagine_steps(
+        self,
+        belief: Belief,
+        actions: Float[Tensor, "horizon *batch action_dim"],
+        noise: Float[Tensor, "horizon *batch stoch_dim"] | None,
+    ) -> Iterator[Belief]:
+        """The beliefs of `imagine` one by one, to be used while they are in the processor's cache.
+
+        With noise they are samples of the priors, without it means.
+        """
         check_size("actions", actions, self.action_dim)
-        noise = self.draw_noise(actions, generator) if sample and noise is None else noise
-        draws = noise.unbind() if sample and noise is not None else [None] * len(actions)
-        (deter, stoch), beliefs = belief, []
-        pushes, from_stoch = self.input.split(self.stoch_dim, actions)
-        for push, draw in zip(pushes.unbind(), draws, strict=True):
-            deter = self._recur(deter, push + F.linear(stoch, from_stoch))
+        (deter, stoch), draws = belief, [None] * len(actions) if noise is None else noise.unbind()
+        for action, draw in zip(actions.unbind(), draws, strict=True):
+            stoch = stoch.expand(*action.shape[:-1], -1)
+            deter = self._recur(deter, self.input(torch.cat([stoch, action], -1)))
             prior = self._gaussian(self.prior(deter), deter)
             stoch = prior.mean if draw is None else prior.sample(draw)
-            beliefs.append((deter, stoch))
-        return Belief(*(torch.stack(states) for states in zip(*beliefs, strict=True)))
+            yield Belief(deter, stoch)
 
     def draw_noise(
         self, actions: Float[Tensor, "*batch action_dim"], generator: torch.Generator | None = None
@@ -221,9 +211,9 @@ class RSSM(nn.Module):
         options = {"dtype": self.recurrent.weight.dtype, "device": actions.device, "generator": generator}
         return torch.randn([*actions.shape[:-1], self.stoch_dim], **options)
 
-    def _recur(self, deter: Tensor, push: Tensor) -> Tensor:
-        """One step of the GRU, its input given up to the first layer of `input`."""
-        gates, candidate = self.input.rest(push).split([2 * self.deter_dim, self.deter_dim], -1)
+    def _recur(self, deter: Tensor, inputs: Tensor) -> Tensor:
+        """One step of the GRU; ``inputs`` come from `input`."""
+        gates, candidate = inputs.split([2 * self.deter_dim, self.deter_dim], -1)
         own_gates, own = self.recurrent(deter).split([2 * self.deter_dim, self.deter_dim], -1)
         reset, update = (gates + own_gates).sigmoid().chunk(2, -1)
         new = torch.addcmul(candidate, reset, own).tanh()

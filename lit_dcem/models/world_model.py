@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief, Gaussian, Posterior, kl_divergence
-from lit_dcem.models.rssm import MLP, RSSM, check_size
+from lit_dcem.models.mlp import MLP
+from lit_dcem.models.rssm import RSSM, check_size
 
 
 @dataclass(frozen=True)

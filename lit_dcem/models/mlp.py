@@ -1,0 +1,31 @@
+"""Hidden layers with ReLU."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Hidden layers with ReLU, then a linear layer: ``[*, input_dim] -> [*, output_dim]``.
+
+    The first layer can be split, so that the part of its input that is known for all steps is multiplied at once.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, output_dim: int) -> None:
+        super().__init__()
+        layers = [nn.Linear(a, b) for a, b in pairwise([input_dim, *[hidden_dim] * num_layers, output_dim])]
+        self.first = layers[0]
+        self.rest = nn.Sequential(*[part for layer in layers[1:] for part in (nn.ReLU(inplace=True), layer)])
+
+    def forward(self, inputs: Float[Tensor, "*batch input_dim"]) -> Float[Tensor, "*batch output_dim"]:
+        # Rows in a matrix: changing a view in place, as ReLU would, costs autograd three more passes over it.
+        return self.rest(self.first(inputs.reshape(-1, inputs.shape[-1]))).reshape(*inputs.shape[:-1], -1)
+
+    def split(self, size: int, inputs: Float[Tensor, "*batch rest"]) -> tuple[Tensor, Tensor]:
+        """First layer's share of all inputs after the first ``size``, bias included, and the weights of those first."""
+        first, others = self.first.weight.split([size, inputs.shape[-1]], 1)
+        return F.linear(inputs, others, self.first.bias), first
