@@ -108,7 +108,7 @@ class PlanetPhase1(pl.LightningModule):
         mean = self.train_return.compute()
         self.train_return.reset()
         if not mean.isnan():  # not if no episode ended
-            self.log("train/return", mean, prog_bar=True)
+            self.log("train/return", mean, prog_bar=True, sync_dist=True)
         self.log_dict(self._spent.report(), sync_dist=True)
 
     def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
