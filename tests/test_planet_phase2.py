@@ -105,6 +105,15 @@ def test_two_groups_are_clipped_apart():
         phase.configure_gradient_clipping(optimizer, 2.0, "value")
 
 
+def test_a_cost_of_logits_keeps_actions_off_their_bounds(tmp_path):
+    fast = {"decoder_options": {"lr": 0.05}, "loss": EmbeddingLoss(answer=0.0, best=1.0)}
+    actions = []
+    for cost in (0.0, 50.0):
+        phase, *_ = fit(tmp_path / str(cost), make=parts, logit_cost=cost, **fast)
+        actions.append(phase.planner.decode(torch.randn(100, 2)).abs().mean().item())
+    assert actions[1] < 0.7 * actions[0]
+
+
 def test_acting_beliefs_and_learning_off_line(tmp_path):
     _, data, trainer = fit(tmp_path / "acting", 2, make=parts, beliefs="acting", rollouts={"update_interval": 2})
     assert trainer.global_step == 10 and data.policy_state["deter"].shape == (2, 8)

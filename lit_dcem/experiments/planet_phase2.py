@@ -22,6 +22,9 @@ from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.latent_planner import LatentPlanner
 from lit_dcem.solvers.cem import DCEM
 
+NUM_LATENTS = 64
+"""drawn to measure the decoder's logits"""
+
 
 class PlanetPhase2(PlanetPhase1):
     """Plans every action in a latent space, whose decoder it learns beside the world model.
@@ -31,7 +34,8 @@ class PlanetPhase2(PlanetPhase1):
     from that, and the beliefs are taken as they are. Both losses are one sum for one optimizer with two parameter
     groups, since no parameter depends on both.
 
-    Logs, beside what phase 1 logs, ``train/decoder``: minus the imagined return that the decoder is trained on.
+    Logs, beside what phase 1 logs, ``train/decoder``, minus the imagined return that the decoder is trained on, and
+    ``train/logits``, how near the decoder is to the bounds: the mean square of what it squashes.
 
     Args:
         world_model: to go on learning; its sizes must be those of the environment.
@@ -42,6 +46,9 @@ class PlanetPhase2(PlanetPhase1):
             "acting", those of the last actions, as in the paper's variant with a decoder step at every planning step
             (then ``update_interval`` of the data should be its number of environments).
         num_beliefs: of the replayed ones, how many in a step, drawn at random.
+        logit_cost: weight of the mean square of what the decoder squashes to actions, for z as a search first draws
+            them. Without it the decoder drives all actions to their bounds, where the model is wrong and no gradient leads
+            back; the paper has none.
         start: checkpoint of `PlanetPhase1`, whose world model it begins with; else with a new one.
         optimizer: made from the world model's parameters and, in a group of their own, the decoder's.
         decoder_options: of the optimizer, for the decoder's group, by name (paper's cartpole: Adam, 5e-4).
@@ -64,6 +71,7 @@ class PlanetPhase2(PlanetPhase1):
         loss: EmbeddingLoss | None = None,
         beliefs: Literal["replay", "acting"] = "replay",
         num_beliefs: int = 16,
+        logit_cost: float = 0.0,
         start: str | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         decoder_options: dict[str, Any] | None = None,
@@ -72,13 +80,14 @@ class PlanetPhase2(PlanetPhase1):
         normalize: bool = False,
     ) -> None:
         super().__init__(world_model, planner, optimizer, lr_scheduler, normalize and start is None)
-        if num_beliefs < 1 or not decoder_clip > 0:
-            rule = "num_beliefs must be at least 1 and decoder_clip positive"
-            raise ValueError(f"{rule}, got {num_beliefs} and {decoder_clip}.")
+        if num_beliefs < 1 or not decoder_clip > 0 or not 0 <= logit_cost < float("inf"):
+            rule = "num_beliefs must be at least 1, decoder_clip positive, and logit_cost at least 0 and finite"
+            raise ValueError(f"{rule}, got {num_beliefs}, {decoder_clip} and {logit_cost}.")
         self.training_solver = training_solver or planner.solver
         self.embedding_loss = loss or EmbeddingLoss()
         self.beliefs = beliefs
         self.num_beliefs = num_beliefs
+        self.logit_cost = logit_cost
         self.start = start
         self.decoder_options = decoder_options or {}
         self.decoder_clip = decoder_clip
@@ -90,8 +99,9 @@ class PlanetPhase2(PlanetPhase1):
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         likelihood = self._likelihood(batch)
         cost = self.decoder_loss(self._starts(likelihood.posteriors.belief))
-        self.log("train/decoder", cost, batch_size=1)
-        return likelihood.total + cost
+        logits = self._logits()
+        self.log_dict({"train/decoder": cost, "train/logits": logits}, batch_size=1)
+        return likelihood.total + cost + self.logit_cost * logits
 
     def decoder_loss(self, belief: Belief) -> Float[Tensor, ""]:
         """Minus the imagined return of what a search from each belief ``[B, size]`` met; for the decoder alone."""
@@ -101,6 +111,13 @@ class PlanetPhase2(PlanetPhase1):
             std = torch.full_like(mean, self.planner.initial_std)
             solution = self.training_solver.replace(trace=True)(objective, mean, std)
         return self.embedding_loss(objective, solution)
+
+    def _logits(self) -> Float[Tensor, ""]:
+        """Mean square of the decoder's logits where a search begins."""
+        latents = self.planner.initial_std * torch.randn(NUM_LATENTS, self.planner.decoder.latent_dim)
+        bounds = [self.training_solver.options.get(name) for name in ("lower", "upper")]
+        latents = latents if bounds == [None, None] else latents.clamp(*bounds)
+        return self.planner.decoder.logits(latents.to(self.device)).square().mean()
 
     def _starts(self, posteriors: Belief) -> Belief:
         """Beliefs to search from, ``[B, size]``."""

@@ -65,8 +65,11 @@ class ActionDecoder(nn.Module):
 
     def forward(self, latent: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon action_dim"]:
         """Actions of each latent vector."""
-        actions = self.layers(latent).unflatten(-1, (self.horizon, self.action_dim))
-        return torch.lerp(self.lower, self.upper, actions.to(self.lower.dtype).sigmoid())
+        return torch.lerp(self.lower, self.upper, self.logits(latent).to(self.lower.dtype).sigmoid())
+
+    def logits(self, latent: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon action_dim"]:
+        """What is squashed to actions: 0 is the middle of the bounds, beyond 4 in size little changes."""
+        return self.layers(latent).unflatten(-1, (self.horizon, self.action_dim))
 
 
 def _linear(fan_in: int, fan_out: int, scale: float, bias: bool) -> nn.Linear:
