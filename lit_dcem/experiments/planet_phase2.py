@@ -47,8 +47,8 @@ class PlanetPhase2(PlanetPhase1):
             (then ``update_interval`` of the data should be its number of environments).
         num_beliefs: of the replayed ones, how many in a step, drawn at random.
         logit_cost: weight of the mean square of what the decoder squashes to actions, for z as a search first draws
-            them. Without it the decoder drives all actions to their bounds, where the model is wrong and no gradient leads
-            back; the paper has none.
+            them. Without it the decoder drives all actions to their bounds, where the model is wrong and no gradient
+            leads back; the paper has none.
         start: checkpoint of `PlanetPhase1`, whose world model it begins with; else with a new one.
         optimizer: made from the world model's parameters and, in a group of their own, the decoder's.
         decoder_options: of the optimizer, for the decoder's group, by name (paper's cartpole: Adam, 5e-4).
