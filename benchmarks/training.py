@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import sys
 import tempfile
 import time
@@ -14,8 +13,7 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: idle OpenMP workers must not spin
+from unittest.mock import patch
 
 import gymnasium
 import numpy as np
@@ -197,7 +195,8 @@ def loop_speed(threads: int, folder: Path) -> dict[str, float]:
     ]
     epochs = [f"--trainer.max_epochs={LOOP_EPISODES + 1}", "--trainer.limit_val_batches=0", "--trainer.accelerator=cpu"]
     with contextlib.redirect_stdout(io.StringIO()):
-        cli = LightningCLI(args=[*arguments, *quiet, *epochs], run=False, save_config_callback=None)
+        with patch.object(sys, "argv", sys.argv[:1]):  # which LightningCLI would warn of
+            cli = LightningCLI(args=[*arguments, *quiet, *epochs], run=False, save_config_callback=None)
         watch = Watch()
         cli.trainer.callbacks.append(watch)  # pyright: ignore[reportAttributeAccessIssue]
         cli.trainer.fit(cli.model, cli.datamodule)
