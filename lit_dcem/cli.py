@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from lit_dcem.errors import UsageError
@@ -16,7 +17,7 @@ TRAINER_COMMANDS = {
     "test": "test a checkpoint on data never trained on: --config FILE --ckpt_path FILE",
 }
 EVALUATE = "measure a planner: --config FILE or --checkpoint FILE; in closed loop with --env cartpole-swingup"
-FIGURES = ("1", "2", "3", "5", "6", "7", "8", "9", "10", "11")
+FIGURES = tuple(str(number) for number in range(1, 16))
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,9 +59,7 @@ def _evaluate(arguments: list[str]) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     if options.command == "figure":
-        from lit_dcem.figures.draw import draw
-
-        print(draw(options.number, options.run, options.out))
+        _figure(options)
     elif options.command == "export":
         from lit_dcem.runs import checkpoint_of, strip
 
@@ -72,6 +71,32 @@ def _run(options: argparse.Namespace) -> None:
         print(sweep(options.file, options.out, options.backend, options.jobs, options.budget))
 
 
+def _figure(options: argparse.Namespace) -> None:
+    from lit_dcem.figures.draw import draw
+
+    if options.number == "all":
+        _draw_all(options)
+    else:
+        print(draw(options.number, options.run, options.out))
+
+
+def _draw_all(options: argparse.Namespace) -> None:
+    """Draw the figures whose shipped files are there, and say which are left out."""
+    from lit_dcem.figures.draw import draw
+    from lit_dcem.figures.source import NothingShippedError
+
+    folder = Path(options.out or ".")
+    if options.run:
+        raise UsageError(f"Figure all is drawn from the shipped files and takes no --run, got {options.run[0]}.")
+    if folder.is_file():
+        raise UsageError(f"--out must be a folder for figure all, got the file {folder}.")
+    for number in FIGURES:
+        try:
+            print(draw(number, None, str(folder / f"figure{number}.png")))
+        except NothingShippedError as missing:
+            print(f"lit-dcem: Left out: {missing}", file=sys.stderr)
+
+
 def _parser() -> Parser:
     parser = Parser(prog="lit-dcem", description=DESCRIPTION, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -79,9 +104,9 @@ def _parser() -> Parser:
         commands.add_parser(name, help=text, add_help=False)
     commands.add_parser("evaluate", help=EVALUATE, add_help=False)
     figure = commands.add_parser("figure", help="draw a figure of the paper", allow_abbrev=False)
-    figure.add_argument("number", choices=FIGURES, help="its number in the paper")
-    figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or checkpoints; the shipped ones if none")
-    figure.add_argument("--out", metavar="FILE", help="image file to write; figureN.png if none")
+    figure.add_argument("number", choices=(*FIGURES, "all"), help="its number in the paper, or all")
+    figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or files; the shipped ones if none")
+    figure.add_argument("--out", metavar="FILE", help="image file to write, figureN.png if none; a folder for all")
     sweep = commands.add_parser("sweep", help="train every point of a grid of options and seeds", allow_abbrev=False)
     sweep.add_argument("file", help="YAML with configs, metric, grid and arguments, like configs/sweep_cartpole.yaml")
     sweep.add_argument("--out", metavar="DIR", help="folder of tables and runs; runs/ and the file's name if none")

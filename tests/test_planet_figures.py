@@ -148,8 +148,8 @@ def test_figures_are_written_from_the_command_line(tmp_path, capsys, number):
 
 def test_shipped_events_are_the_default(tmp_path, monkeypatch):
     (events,) = write(tmp_path / "run", logged()).iterdir()
-    monkeypatch.setattr("lit_dcem.figures.draw.shipped", lambda folder: tmp_path / folder)
-    with pytest.raises(UsageError, match="needs --run or shipped checkpoints"):
+    monkeypatch.setattr("lit_dcem.figures.source.shipped", lambda folder: tmp_path / folder)
+    with pytest.raises(UsageError, match="Figure 11 needs --run or shipped files"):
         draw("11", None, str(tmp_path / "x.png"))
     (tmp_path / "checkpoints").mkdir()
     events.rename(tmp_path / "checkpoints/cheetah_phase1_fast_0.tfevents")

@@ -97,11 +97,12 @@ def decoded(module: CartpoleEmbedding, iteration: Iteration) -> Float[Tensor, "s
 
 def draw_forces(axis: Axes, forces: Float[Tensor, "samples horizon"]) -> None:
     """Force sequences [N] against the step, as transparent lines."""
-    _draw_sequences(axis, forces)
+    draw_sequences(axis, forces)
     axis.set_ylim(-1.05 * MAX_FORCE, 1.05 * MAX_FORCE)
 
 
-def _draw_sequences(axis: Axes, sequences: Float[Tensor, "samples steps"]) -> None:
+def draw_sequences(axis: Axes, sequences: Float[Tensor, "samples steps"]) -> None:
+    """Sequences against the step, counted from 1, as transparent black lines."""
     count = sequences.shape[1]
     axis.plot(range(1, count + 1), sequences.float().T.cpu().numpy(), color="black", alpha=0.1, linewidth=0.8)
     axis.set(xlim=(1, max(count, 2)), xticks=(1, *range(5, count + 1, 5)))
@@ -124,7 +125,7 @@ def initial_outputs() -> Figure:
     axes = figure.subplots(len(ROWS), len(SCALES), sharex=True, sharey=True)
     for row, (activation, name) in zip(axes, ROWS, strict=True):
         for axis, scale in zip(row, SCALES, strict=True):
-            _draw_sequences(axis, _untrained_outputs(activation, scale))
+            draw_sequences(axis, _untrained_outputs(activation, scale))
         row[0].set(ylabel=f"{name}\noutput", ylim=(0, 1))
     for axis, scale in zip(axes[0], SCALES, strict=True):
         axis.set_title(f"$\\alpha$ = {scale}")

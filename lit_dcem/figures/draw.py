@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from lit_dcem.checkpoint import read_checkpoint, shipped
+from lit_dcem.checkpoint import read_checkpoint
 from lit_dcem.data.cartpole import validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
 from lit_dcem.experiments.energy_regression import EnergyRegression
-from lit_dcem.figures import cartpole, cartpole_curves, planet_curves, planet_model, regression
+from lit_dcem.figures import cartpole, cartpole_curves, planet_curves, planet_sources, regression
+from lit_dcem.figures.source import Source, find_paths, table_of
 from lit_dcem.planning.cartpole import FullSpacePlanner
 from lit_dcem.planning.cartpole_pca import PCAPlanner
 from lit_dcem.runs import checkpoint_of, history, load_module
@@ -24,44 +24,30 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
     """Draw a figure of the paper into an image file, and return its path.
 
     Args:
-        number: 1, 2, 3 or 5 to 11.
+        number: 1 to 15.
         runs: what it is drawn from; the shipped files if there are none. Figures 1, 5 and 6: run folders or
             checkpoints of `EnergyRegression`. Figure 2: one of `CartpoleEmbedding`. Figure 10: several of those, and
-            ``.pt`` files of a `PCAPlanner`. Figures 8 and 9: folders of sweeps, or their CSV files. Figure 11: run
-            folders of `PlanetPhase1`, or their TensorBoard event files. Figures 3 and 7: none.
+            ``.pt`` files of a `PCAPlanner`. Figures 8 and 9: folders of sweeps, or their CSV files. Figure 4: JSON
+            files that ``lit-dcem evaluate --out`` wrote for checkpoints of PlaNet; those of one task and controller
+            are pooled. Figures 11, 12 and 13: run folders of `PlanetPhase1`, `PlanetPhase2` and `PlanetPhase3`, or
+            their TensorBoard event files. Figures 14 and 15: one run folder or checkpoint of `PlanetPhase2` or
+            `PlanetPhase3`, in any task. Figures 3 and 7: none.
         out: image file, of a type that matplotlib writes; ``figureN.png`` if there is none.
 
     Raises:
         UsageError: a run or file that cannot be used.
+        NothingShippedError: no runs, and no shipped files for this figure.
     """
     if number not in FIGURES:
         raise UsageError(f"A figure must be one of {', '.join(FIGURES)}, got {number}.")
     source = FIGURES[number]
-    figure = source.figure(number, _paths(number, source, runs))
+    figure = source.figure(number, find_paths(number, source, runs))
     target = Path(out or f"figure{number}.png")
     if target.suffix.lstrip(".") not in figure.canvas.get_supported_filetypes():
         raise UsageError(f"--out must end like an image file (.png, .pdf, .svg), got {target}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=150)
     return target
-
-
-def _paths(number: str, source: Source, runs: Sequence[str] | None) -> list[Path]:
-    if source.find is None:
-        if runs:
-            raise UsageError(f"Figure {number} shows an untrained model and takes no --run, got {runs[0]}.")
-        return []
-    folder = shipped("checkpoints")
-    paths = [path for pattern in source.shipped for path in sorted(folder.glob(pattern))]
-    paths = [source.find(run) for run in runs] if runs else paths
-    if not paths:
-        raise UsageError(f"A figure needs --run or shipped checkpoints, got none in {folder}.")
-    return paths
-
-
-def _table_of(name: str) -> Callable[[str], Path]:
-    """Finds a table in the folder of a sweep; a file is taken as it is."""
-    return lambda run: Path(run) / name if Path(run).is_dir() else Path(run)
 
 
 def _regression(number: str, paths: Sequence[Path]) -> Figure:
@@ -83,17 +69,11 @@ def _regression(number: str, paths: Sequence[Path]) -> Figure:
 
 
 def _search_iterations(number: str, paths: Sequence[Path]) -> Figure:
-    if len(paths) > 1:
-        raise UsageError(f"Figure {number} needs a single --run, got {len(paths)}.")
     return cartpole.search_iterations(_embedding(number, paths[0]), validation_states()[STATE])
 
 
 def _initial_outputs(number: str, paths: Sequence[Path]) -> Figure:
     return cartpole.initial_outputs()
-
-
-def _graphical_model(number: str, paths: Sequence[Path]) -> Figure:
-    return planet_model.graphical_model()
 
 
 def _learning_curves(number: str, paths: Sequence[Path]) -> Figure:
@@ -136,21 +116,9 @@ def _embedding(number: str, path: Path) -> CartpoleEmbedding:
     return module
 
 
-def _phase1_curves(number: str, paths: Sequence[Path]) -> Figure:
-    runs: dict[str, list[planet_curves.Run]] = {}
-    for path in paths:
-        runs.setdefault(planet_curves.name_of(path), []).append(planet_curves.read_run(path))
-    return planet_curves.learning_curves(runs)
-
-
-class Source(NamedTuple):
-    """How a figure is drawn, and from what."""
-
-    figure: Callable[[str, Sequence[Path]], Figure]
-    find: Callable[[str], Path] | None = None
-    """the file that stands for a --run; none if the figure takes no runs"""
-    shipped: Sequence[str] = ()
-    """names or patterns of the shipped files; those that are missing are left out"""
+def _controllers(task: str) -> list[str]:
+    """Patterns of the shipped checkpoints that search a latent space in a task."""
+    return [f"{task}_phase{phase}*.ckpt" for phase in (2, 3)]
 
 
 STATE = 1
@@ -158,13 +126,18 @@ STATE = 1
 EMBEDDINGS = ("cartpole_d2_0.ckpt", "cartpole_d2_tau0.1_0.ckpt", "cartpole_d2_tau0_0.ckpt")
 FIGURES = {
     "1": Source(_regression, checkpoint_of, ["regression_*.ckpt"]),
-    "2": Source(_search_iterations, checkpoint_of, EMBEDDINGS[:1]),
-    "3": Source(_graphical_model),
+    "2": Source(_search_iterations, checkpoint_of, EMBEDDINGS[:1], single=True),
+    "3": Source(planet_sources.graphical_model),
+    "4": Source(planet_sources.returns, Path, ["*_phase*_returns.json"]),
     "5": Source(_regression, checkpoint_of, ["regression_*.ckpt"]),
     "6": Source(_regression, checkpoint_of, ["regression_*.ckpt"]),
     "7": Source(_initial_outputs),
-    "8": Source(_learning_curves, _table_of("curves.csv"), ["sweep_cartpole_curves.csv"]),
-    "9": Source(_improvement_factors, _table_of("results.csv"), ["sweep_cartpole.csv"]),
+    "8": Source(_learning_curves, table_of("curves.csv"), ["sweep_cartpole_curves.csv"]),
+    "9": Source(_improvement_factors, table_of("results.csv"), ["sweep_cartpole.csv"]),
     "10": Source(_cost_surfaces, checkpoint_of, ["cartpole_pca.pt", *EMBEDDINGS]),
-    "11": Source(_phase1_curves, planet_curves.events_of, ["*_phase1_*.tfevents"]),
+    "11": Source(planet_sources.learning_curves, planet_curves.events_of, ["*_phase1_*.tfevents"]),
+    "12": Source(planet_sources.learning_curves, planet_curves.events_of, ["*_phase2_*.tfevents"]),
+    "13": Source(planet_sources.ppo_curves, planet_curves.events_of, ["*_phase3_*.tfevents"]),
+    "14": Source(planet_sources.search_iterations, checkpoint_of, _controllers("cheetah"), single=True),
+    "15": Source(planet_sources.search_iterations, checkpoint_of, _controllers("walker"), single=True),
 }

@@ -1,4 +1,4 @@
-"""Figure 11: learning curves of PlaNet's phase 1, from the TensorBoard events of its runs."""
+"""Figures 11, 12 and 13: learning curves of PlaNet's three phases, from the TensorBoard events of its runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS, Even
 from lit_dcem.errors import UsageError
 
 Curve = tuple[ndarray, ndarray]
-"""thousands of simulator steps, in order, and values there: both ``[N]``"""
+"""thousands of simulator steps, or PPO steps, in order, and values there: both ``[N]``"""
 Run = Mapping[str, Curve]
 """a curve for each tag of `PANELS`"""
 
@@ -28,7 +28,6 @@ PANELS = {
 }
 """titles of the panels: what they show, by tag"""
 COLOURS = {"training": "tab:blue", "evaluation": "tab:red"}
-SIMULATOR_STEPS = "train/simulator_steps"
 WINDOW = 0.02
 """share of a run that a point of a training curve is averaged over"""
 MAX_POINTS = 500
@@ -59,25 +58,39 @@ def name_of(path: Path) -> str:
     return folder.parent.name if folder.name.startswith("version_") else folder.name
 
 
-def read_run(path: Path) -> Run:
-    """The curves of a run, its training curves as logged; those of a run that was resumed are put together.
+def read_run(path: Path, number: str = "11") -> Run:
+    """The curves of a run of phase 1 or 2 against thousands of simulator steps, its training curves as logged.
+
+    Those of a run that was resumed are put together.
 
     Args:
         path: of an event file, or of a folder of them.
+        number: of the figure, for what is raised.
 
     Raises:
         UsageError: a tag without a finite value.
     """
+    tags = [tag for panel in PANELS.values() for tag in panel]
+    curves = _read(path, number, ["train/simulator_steps", *tags])
+    return {tag: (steps / 1000, values) for tag, (steps, values) in curves.items()}
+
+
+def read_ppo_run(path: Path) -> Curve:
+    """Evaluation return of a run of phase 3 against PPO steps; for the rest see `read_run`."""
+    return _read(path, "13", ["val/ppo_steps", "val/return"])["val/return"]
+
+
+def _read(path: Path, number: str, tags: Sequence[str]) -> dict[str, Curve]:
+    """Curves of all tags but the first, against what the first one counts."""
     options = {"size_guidance": {SCALARS: 0}, "purge_orphaned_data": False}
     events = EventAccumulator(str(path), **options).Reload()
     logged = events.Tags()[SCALARS]
-    curves = {}
-    for tag in [SIMULATOR_STEPS, *(tag for panel in PANELS.values() for tag in panel)]:
-        curves[tag] = _merged(events.Scalars(tag) if tag in logged else [])
-        if not len(curves[tag][0]):
-            raise UsageError(f"Figure 11 needs runs that logged {tag}, got none in {path}.")
-    updates, counts = curves.pop(SIMULATOR_STEPS)
-    return {tag: (np.interp(at, updates, counts) / 1000, values) for tag, (at, values) in curves.items()}
+    curves = {tag: _merged(events.Scalars(tag) if tag in logged else []) for tag in tags}
+    for tag, (updates, _) in curves.items():
+        if not len(updates):
+            raise UsageError(f"Figure {number} needs runs that logged {tag}, got none in {path}.")
+    updates, counts = curves.pop(tags[0])
+    return {tag: (np.interp(at, updates, counts), values) for tag, (at, values) in curves.items()}
 
 
 def _merged(points: Iterable[ScalarEvent]) -> Curve:
@@ -93,9 +106,10 @@ def _merged(points: Iterable[ScalarEvent]) -> Curve:
 
 
 def learning_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
-    """Return and losses against simulator steps: mean over the seeds that got there, least to greatest shaded.
+    """Figures 11 and 12: return and losses against simulator steps.
 
-    Training curves are averaged over 2% of a run; evaluations are not.
+    Lines are means over the seeds that got there, from the least to the greatest is shaded. Training curves are
+    averaged over 2% of a run; evaluations are not.
 
     Args:
         runs: the seeds of each row, by its name.
@@ -108,13 +122,32 @@ def learning_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
                 curves = [seed[tag] for seed in seeds]
                 _draw(axis, curves if stage == "evaluation" else [_smoothed(curve) for curve in curves], stage)
             axis.set_yscale("log" if title.endswith("loss") else "linear")
-        row[0].set_ylabel(name if len(seeds) == 1 else f"{name}\n{len(seeds)} seeds")
+        row[0].set_ylabel(_label(name, seeds))
     for axis, title in zip(grid[0], PANELS, strict=True):
         axis.set_title(title)
     for axis in grid[-1]:
         axis.set_xlabel("1000 simulator steps")
     grid[0, 0].legend(fontsize="small")
     return figure
+
+
+def ppo_curves(runs: Mapping[str, Sequence[Curve]]) -> Figure:
+    """Figure 13: evaluation return against PPO steps, a panel for each name; seeds as in `learning_curves`.
+
+    Args:
+        runs: the seeds of each panel, by its name.
+    """
+    figure = Figure(figsize=(0.6 + 4 * len(runs), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(runs), squeeze=False)[0]
+    for axis, (name, seeds) in zip(panels, runs.items(), strict=True):
+        _draw(axis, seeds, "evaluation")
+        axis.set(title=_label(name, seeds), xlabel="PPO steps")
+    panels[0].set_ylabel("evaluation return")
+    return figure
+
+
+def _label(name: str, seeds: Sequence[object]) -> str:
+    return name if len(seeds) == 1 else f"{name}\n{len(seeds)} seeds"
 
 
 def _draw(axis: Axes, seeds: Sequence[Curve], stage: str) -> None:

@@ -1,0 +1,120 @@
+"""Figure 4: what the controllers of PlaNet get in evaluation episodes, from JSON files of ``lit-dcem evaluate``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lit_dcem.errors import UsageError
+
+Tasks = Mapping[str, Mapping[str, Sequence[float]]]
+"""returns of the episodes, by task and controller"""
+
+CONTROLLERS = {"PlanetPhase1": "full CEM", "PlanetPhase2": "DCEM", "PlanetPhase3": "DCEM + PPO"}
+"""what plans in a checkpoint of each module, in the paper's order"""
+PAPER = {
+    "cheetah-run": {"full CEM": 700, "DCEM": 652, "DCEM + PPO": 685},
+    "walker-walk": {"full CEM": 955, "DCEM": 862, "DCEM + PPO": 893},
+}
+"""medians of the paper's figure 4"""
+CROSS = {"color": "tab:red", "marker": "x", "markersize": 6, "linestyle": "none"}
+ASIDE = 0.36
+"""of a cross from the middle of its box"""
+
+
+class Returns(NamedTuple):
+    """One evaluation: of which controller in which task, and what it got."""
+
+    task: str
+    controller: str
+    returns: list[float]
+
+
+def pooled(paths: Sequence[Path]) -> Tasks:
+    """The returns of all files; files of one task and controller, that is seeds, make one sample.
+
+    Raises:
+        UsageError: a file that `read_returns` cannot use.
+    """
+    tasks: dict[str, dict[str, list[float]]] = {}
+    for path in paths:
+        for task, controller, returns in read_returns(path):
+            tasks.setdefault(task, {}).setdefault(controller, []).extend(returns)
+    return tasks
+
+
+def read_returns(path: Path) -> list[Returns]:
+    """The evaluations in a file that ``lit-dcem evaluate --out`` wrote for checkpoints of PlaNet.
+
+    Raises:
+        UsageError: another file, or a planner that is not the controller of its checkpoint's phase.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        got = f"{path} ({type(error).__name__})"
+        raise UsageError(f"Figure 4 needs JSON files of lit-dcem evaluate --out, got {got}.") from error
+    results = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(results, dict) or not results:
+        raise UsageError(f"Figure 4 needs JSON files of lit-dcem evaluate --out, got {path} without results.")
+    for name in results:
+        _check_controller(name, content.get("options"), path)
+    return [_evaluation(CONTROLLERS[name], report, path) for name, report in results.items()]
+
+
+def _check_controller(name: str, options: Any, path: Path) -> None:
+    if name not in CONTROLLERS:
+        raise UsageError(f"Figure 4 needs returns of {', '.join(CONTROLLERS)}, got those of {name} in {path}.")
+    planner = options.get("planner") if isinstance(options, dict) else None
+    kind = str(planner.get("class_path")) if isinstance(planner, dict) else ""
+    if name != "PlanetPhase1" and kind.endswith("CEMPlanner"):  # CEM over actions, in a model that is not phase 1's
+        rule = f"Figure 4 shows {name} with a planner that searches its latent space"
+        raise UsageError(f"{rule}, got {kind} in {path}.")
+
+
+def _evaluation(controller: str, report: Any, path: Path) -> Returns:
+    report = report if isinstance(report, dict) else {}
+    task, returns = report.get("environment"), report.get("returns")
+    numbers = isinstance(returns, list) and all(type(each) in (int, float) and math.isfinite(each) for each in returns)
+    if not isinstance(task, str) or not numbers or not returns:
+        raise UsageError(f"Results in {path} must have an environment and finite returns, got others for {controller}.")
+    return Returns(task, controller, returns)
+
+
+def box_plots(tasks: Tasks) -> Figure:
+    """A panel for each task, a box for each controller, and the paper's medians as crosses beside them.
+
+    Boxes reach from the first to the third quartile, whiskers to the last return within 1.5 times that; others are
+    points. A controller that some task has no returns of keeps its place there.
+    """
+    shown = [name for name in CONTROLLERS.values() if any(name in boxes for boxes in tasks.values())]
+    width = 0.6 + max(1.2 * len(shown), 2.4) * len(tasks)
+    figure = Figure(figsize=(width, 4), layout="constrained")
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axis, (task, boxes) in zip(panels, sorted(tasks.items()), strict=True):
+        _draw(axis, boxes, PAPER.get(task, {}), shown)
+        axis.set_title(task)
+    panels[0].set_ylabel("episode return")
+    if tasks.keys() & PAPER.keys():
+        figure.legend(handles=[Line2D([], [], **CROSS, label="median of the paper")], loc="outside lower center")
+    return figure
+
+
+def _draw(axis: Axes, boxes: Mapping[str, Sequence[float]], paper: Mapping[str, float], shown: Sequence[str]) -> None:
+    """One panel; controller i of those shown stands at i."""
+    places = {name: place for place, name in enumerate(shown)}
+    at = [places[name] for name in boxes]
+    points, median = {"marker": ".", "markersize": 4, "markerfacecolor": "black"}, {"color": "tab:blue"}
+    axis.boxplot(list(boxes.values()), positions=at, widths=0.5, flierprops=points, medianprops=median)
+    known = [name for name in shown if name in paper]
+    axis.plot([places[name] + ASIDE for name in known], [paper[name] for name in known], **CROSS)
+    counts = {name: f"{len(boxes[name])} episodes" if name in boxes else "" for name in shown}
+    axis.set_xticks(list(places.values()), [f"{name}\n{counts[name]}" for name in shown], fontsize="small")
+    axis.set_xlim(-0.6, len(shown) - 0.4)
