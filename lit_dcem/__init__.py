@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_dcem.data.cartpole import CartpoleStates
+    from lit_dcem.data.on_policy import OnPolicyRollouts
     from lit_dcem.data.regression import RegressionData
     from lit_dcem.data.rollouts import Rollouts
     from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from lit_dcem.experiments.energy_regression import EnergyRegression
     from lit_dcem.experiments.planet_phase1 import PlanetPhase1
     from lit_dcem.experiments.planet_phase2 import PlanetPhase2
+    from lit_dcem.experiments.planet_phase3 import PlanetPhase3
+    from lit_dcem.experiments.policy_gradient import PolicyGradient
     from lit_dcem.models.action_decoder import ActionDecoder
     from lit_dcem.models.energy import EnergyNetwork
     from lit_dcem.models.rssm import RSSM
+    from lit_dcem.models.value import ValueHead
     from lit_dcem.models.world_model import WorldModel
     from lit_dcem.planning.cartpole import FullSpacePlanner
     from lit_dcem.planning.cartpole_pca import PCAPlanner
@@ -46,16 +50,20 @@ _HOMES = {
     "Iteration": "types",
     "LatentPlanner": "planning.latent_planner",
     "ModelPolicy": "planning.model_policy",
-    "PlanetPhase2": "experiments.planet_phase2",
     "Objective": "types",
+    "OnPolicyRollouts": "data.on_policy",
     "PCAPlanner": "planning.cartpole_pca",
     "PlanetPhase1": "experiments.planet_phase1",
+    "PlanetPhase2": "experiments.planet_phase2",
+    "PlanetPhase3": "experiments.planet_phase3",
     "Policy": "types",
+    "PolicyGradient": "experiments.policy_gradient",
     "RSSM": "models.rssm",
     "RegressionData": "data.regression",
     "Rollouts": "data.rollouts",
     "Solution": "types",
     "UnrolledGD": "solvers.gradient_descent",
+    "ValueHead": "models.value",
     "WorldModel": "models.world_model",
     "cem": "solvers.cem",
     "dcem": "solvers.cem",
@@ -79,14 +87,18 @@ __all__ = [
     "LatentPlanner",
     "ModelPolicy",
     "Objective",
+    "OnPolicyRollouts",
     "PCAPlanner",
     "PlanetPhase1",
     "PlanetPhase2",
+    "PlanetPhase3",
     "Policy",
+    "PolicyGradient",
     "RegressionData",
     "Rollouts",
     "Solution",
     "UnrolledGD",
+    "ValueHead",
     "WorldModel",
     "cem",
     "dcem",

@@ -21,7 +21,7 @@ from lit_dcem.data.cartpole import held_out_states, validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import Episode, bootstrap_interval, control, plan_costs
 from lit_dcem.experiments.cartpole_embedding import EXPERT_COST, CartpoleEmbedding
-from lit_dcem.experiments.planet_phase1 import PlanetPhase1
+from lit_dcem.experiments.planet import Planet
 from lit_dcem.figures.video import SUFFIXES, episode_frames, write_video
 from lit_dcem.lightning_cli import Parser, one_sentence
 from lit_dcem.planning.cartpole import CartpolePlanner, FullSpacePlanner, trajectories_of
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     _check(options)
     console, module = Console(), load_module(checkpoint_of(options.checkpoint)) if options.checkpoint else None
-    if isinstance(module, PlanetPhase1):
+    if isinstance(module, Planet):
         planner = _built(parser, options)[1] if options.get("planner") else None
         reports = evaluate_rollouts.reports(module, planner, options, console)
     else:
@@ -141,7 +141,7 @@ def _cartpole_planner(module: nn.Module | None, parser: Parser, options: Namespa
         rule = f"A {type(planner).__name__} needs --checkpoint with a world model"
         _require(not isinstance(planner, ModelPlanner), rule, "none")
         return name, planner
-    rule = "evaluate needs a checkpoint of CartpoleEmbedding or PlanetPhase1"
+    rule = "evaluate needs a checkpoint of CartpoleEmbedding or PlanetPhase1 to 3"
     _require(isinstance(module, CartpoleEmbedding), rule, f"{type(module).__name__} in {options.checkpoint}")
     return type(module).__name__, module
 

@@ -10,11 +10,11 @@ from jsonargparse import Namespace
 from rich.console import Console
 from torch import nn
 
+from lit_dcem.data.environment_data import TEST_SEED, EnvironmentData
 from lit_dcem.data.evaluation_episodes import Evaluation, evaluate_episodes
-from lit_dcem.data.rollouts import TEST_SEED, Rollouts
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import bootstrap_interval
-from lit_dcem.experiments.planet_phase1 import PlanetPhase1
+from lit_dcem.experiments.planet import Planet
 from lit_dcem.figures.video import write_video
 from lit_dcem.planning.cartpole import trajectories_of
 from lit_dcem.planning.latent_planner import LatentPlanner
@@ -28,7 +28,7 @@ SIMULATION_FRAMES_PER_SECOND = 25
 
 
 def reports(
-    module: PlanetPhase1, planner: nn.Module | None, options: Namespace, console: Console
+    module: Planet, planner: nn.Module | None, options: Namespace, console: Console
 ) -> dict[str, dict[str, Any]]:
     """Run ``options.episodes`` episodes, of the checkpoint's own planner or another one; write the video.
 
@@ -46,7 +46,7 @@ def reports(
     return {type(module).__name__: _report(evaluation, planner, rollouts, options)}
 
 
-def _planner(module: PlanetPhase1, planner: nn.Module | None) -> ModelPlanner:
+def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
     """The checkpoint's own if there is no other; one that searches a latent space is given the checkpoint's decoder."""
     own = module.planner
     if planner is None:
@@ -62,13 +62,15 @@ def _planner(module: PlanetPhase1, planner: nn.Module | None) -> ModelPlanner:
     return planner
 
 
-def _evaluate(policy: ModelPolicy, rollouts: Rollouts, options: Namespace) -> Evaluation:
+def _evaluate(policy: ModelPolicy, rollouts: EnvironmentData, options: Namespace) -> Evaluation:
     envs = rollouts.make_envs(min(options.episodes, MOST_AT_ONCE), TEST_SEED + options.seed)
     film = options.video is not None
     return evaluate_episodes(policy, envs, options.episodes, seed=options.seed, film=film)
 
 
-def _report(evaluation: Evaluation, planner: ModelPlanner, rollouts: Rollouts, options: Namespace) -> dict[str, Any]:
+def _report(
+    evaluation: Evaluation, planner: ModelPlanner, rollouts: EnvironmentData, options: Namespace
+) -> dict[str, Any]:
     returns = evaluation.returns.double()
     quartiles = torch.quantile(returns, returns.new_tensor([0.25, 0.5, 0.75])).tolist()
     num_envs = min(options.episodes, MOST_AT_ONCE)

@@ -10,8 +10,10 @@ import torch
 from pytorch_lightning.cli import instantiate_module
 
 from lit_dcem.checkpoint import check_weights, read_checkpoint
-from lit_dcem.data.rollouts import Rollouts
+from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.errors import UsageError
+
+ROLLOUTS = ("lit_dcem.Rollouts", "lit_dcem.OnPolicyRollouts")
 
 
 def load_module(path: str | Path) -> pl.LightningModule:
@@ -32,18 +34,18 @@ def load_module(path: str | Path) -> pl.LightningModule:
     return module.eval()
 
 
-def load_rollouts(path: str | Path) -> Rollouts:
-    """The datamodule of a checkpoint that streamed rollouts, as its config has it: what knows the environment.
+def load_rollouts(path: str | Path) -> EnvironmentData:
+    """The datamodule of a checkpoint that learned in an environment, as its config has it: what knows the environment.
 
     Raises:
         UsageError: a checkpoint without one.
     """
     config = dict(read_checkpoint(path).get("datamodule_hyper_parameters", {}))
     config.pop("_instantiator", None)
-    if config.get("_class_path") != "lit_dcem.Rollouts":
-        rule = "A checkpoint of rollouts must hold the config of lit_dcem.Rollouts"
+    if config.get("_class_path") not in ROLLOUTS:
+        rule = f"A checkpoint of rollouts must hold the config of {' or '.join(ROLLOUTS)}"
         raise UsageError(f"{rule}, got {config.get('_class_path')} in {path}.")
-    return instantiate_module(Rollouts, config)
+    return instantiate_module(EnvironmentData, config)
 
 
 def history(checkpoint: dict[str, Any]) -> list[dict[str, float]]:

@@ -13,10 +13,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor
 
+from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.data.evaluation_episodes import Evaluation
-from lit_dcem.data.rollouts import Rollouts
 from lit_dcem.errors import UsageError
-from lit_dcem.experiments.planet_phase1 import PlanetPhase1
+from lit_dcem.experiments.planet import Planet
 from lit_dcem.figures.planet_rollout import imagined_rollout
 
 EVERY = 4
@@ -59,7 +59,7 @@ class PlanetPlots(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         due = trainer.is_global_zero and trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not due or not isinstance(pl_module, PlanetPhase1) or len(batch.actions) < 2:
+        if not due or not isinstance(pl_module, Planet) or len(batch.actions) < 2:
             return
         for logger in _writers(trainer):
             figure = imagined_rollout(pl_module.world_model, pl_module.scale, batch)
@@ -70,16 +70,16 @@ class PlanetPlots(pl.Callback):
                 logger.experiment._get_file_writer().add_summary(video, trainer.global_step)
 
 
-def _rollouts(trainer: pl.Trainer) -> Rollouts | None:
+def _rollouts(trainer: pl.Trainer) -> EnvironmentData | None:
     rollouts = getattr(trainer, "datamodule", None)
-    return rollouts if isinstance(rollouts, Rollouts) else None
+    return rollouts if isinstance(rollouts, EnvironmentData) else None
 
 
 def _writers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def _can_film(rollouts: Rollouts) -> bool:
+def _can_film(rollouts: EnvironmentData) -> bool:
     """Draw once before training: what is missing should not be said an hour later."""
     envs = rollouts.make_envs(1, 0)
     envs.reset()

@@ -76,6 +76,10 @@ class Collector:
         self.environment_seconds += time.perf_counter() - planned
         return finished
 
+    def forget(self) -> None:
+        """What the policy remembers is of no use to the one that acts from now on."""
+        self._state, self._first = None, torch.ones_like(self._first)
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "envs": self.envs.state_dict(),

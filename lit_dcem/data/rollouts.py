@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.data.collector import Collector
+from lit_dcem.data.environment_data import EnvironmentData, check_counts
 from lit_dcem.data.episode import Sequences
-from lit_dcem.data.evaluation_episodes import EvaluationEpisodes
-from lit_dcem.data.ranks import gathered
 from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.data.stream import Stream
-from lit_dcem.envs.make import make
-from lit_dcem.envs.vector import VectorEnv
-from lit_dcem.errors import UsageError
 from lit_dcem.types import Policy, PolicyState
-
-VALIDATION_SEED = 1_000_003
-TEST_SEED = 1_000_033
-"""far from the seeds that people choose for training"""
 
 
 class RolloutBatch(NamedTuple):
@@ -46,12 +36,13 @@ class RolloutBatch(NamedTuple):
     """spent in the simulator since the last batch"""
 
 
-class Rollouts(pl.LightningDataModule):
+class Rollouts(EnvironmentData):
     """Steps environments between updates, and samples sequences of the episodes so far; validates on whole episodes.
 
     The policy comes from the module: ``datamodule.connect(policy)``, in its ``setup``. Until the seed episodes are
-    there, actions are uniform. Every process has environments, seeds and a replay of its own. Finished episodes are in
-    the file ``replay/rank_N/episodes.f32`` of the run folder; all else that a run needs to go on is in its checkpoints.
+    there, actions are uniform, or those of a policy for just them. Every process has environments, seeds and a replay
+    of its own. Finished episodes are in the file ``replay/rank_N/episodes.f32`` of the run folder; all else that a run
+    needs to go on is in its checkpoints.
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
@@ -63,7 +54,7 @@ class Rollouts(pl.LightningDataModule):
             100 updates in an episode of 250 steps, as in PlaNet's code). 0: learn off line, from the episodes that
             there are.
         updates_per_epoch: length of an epoch, after which Lightning may validate.
-        seed_episodes: with uniform actions, before the first update (paper: 5).
+        seed_episodes: before the first update (paper: 5), with uniform actions unless the module plans them.
         seed_updates: on the seed episodes alone, before the policy acts.
         exploration_noise: standard deviation on the policy's actions in [-1, 1] (paper: 0.3); none in validation.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
@@ -91,104 +82,56 @@ class Rollouts(pl.LightningDataModule):
         seed: int | None = None,
         initial_replay: str | None = None,
     ) -> None:
-        super().__init__()
-        counts = {"action_repeat": action_repeat, "num_envs": num_envs, "batch_size": batch_size}
-        counts |= {"sequence_length": sequence_length, "updates_per_epoch": updates_per_epoch}
-        counts |= {"seed_episodes": seed_episodes, "evaluation_episodes": evaluation_episodes}
-        _check(counts, update_interval, seed_updates, exploration_noise)
-        self.env, self.action_repeat, self.num_envs = env, action_repeat, num_envs
+        super().__init__(env, action_repeat, evaluation_episodes, seed)
+        counts = {"num_envs": num_envs, "batch_size": batch_size, "sequence_length": sequence_length}
+        check_counts(**counts, updates_per_epoch=updates_per_epoch, seed_episodes=seed_episodes)
+        _check(update_interval, seed_updates, exploration_noise)
+        self.num_envs = num_envs
         self.batch_size, self.sequence_length = batch_size, sequence_length
         self.update_interval, self.updates_per_epoch = update_interval, updates_per_epoch
         self.seed_episodes, self.seed_updates = seed_episodes, seed_updates
         self.exploration_noise = exploration_noise
-        self.evaluation_episodes = evaluation_episodes
-        self.seed = torch.initial_seed() if seed is None else seed
         self.initial_replay = initial_replay
-        self.filming = False
-        self._policy: Policy | None = None
-        self._restored: dict[str, Any] | None = None
         self._collector: Collector | None = None
         self._updates, self._agent_steps, self._policy_steps = 0, 0, 0
+        self._seed_policy: Policy | None = None
 
-    def connect(self, policy: Policy) -> None:
-        """The policy that acts from now on, after the seed episodes."""
-        self._policy = policy
-
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        """``observation_dim`` and ``action_dim`` of the environment."""
-        envs = self.make_envs(1, 0) if self._collector is None else self._collector.envs
-        return {"observation_dim": envs.observation_dim, "action_dim": envs.action_dim}
+    def connect(self, policy: Policy, seed_policy: Policy | None = None) -> None:
+        """The policy that acts from now on, and one for the seed episodes; without it, their actions are uniform."""
+        super().connect(policy)
+        self._seed_policy = seed_policy
 
     @property
     def policy_state(self) -> PolicyState | None:
         """What the policy remembered after its last actions; None before the first."""
         return None if self._collector is None else self._collector.policy_state
 
-    @property
-    def simulator_steps(self) -> int:
-        """Of this process so far, action repeats counted."""
-        return 0 if self._collector is None else self._collector.envs.simulator_steps
-
-    def make_envs(self, num_envs: int, seed: int, rank: int = 0) -> VectorEnv:
-        """Environments as in training.
-
-        Raises:
-            UsageError: there is no such environment.
-        """
-        return make(self.env, num_envs, self.action_repeat, seed, rank)
-
     def setup(self, stage: str) -> None:
         if stage != "fit" or self._collector is not None:
             return
         trainer, rank = self._trainer, self._trainer.global_rank
         folder = trainer.log_dir or trainer.default_root_dir
-        envs = self.make_envs(self.num_envs, self.seed, rank)
+        self._envs = envs = self.make_envs(self.num_envs, self.seed, rank)
         self._collector = Collector(envs, self.exploration_noise)
         self._replay = EpisodeReplay(Path(folder) / "replay" / f"rank_{rank}", envs.observation_dim, envs.action_dim)
 
     def train_dataloader(self) -> Stream:
         return Stream(self._draw, self.updates_per_epoch, self.seed, self._trainer.global_rank)
 
-    def val_dataloader(self) -> EvaluationEpisodes:
-        return self._evaluation(VALIDATION_SEED)
-
-    def test_dataloader(self) -> EvaluationEpisodes:
-        return self._evaluation(TEST_SEED)
-
     def state_dict(self) -> dict[str, Any]:
         assert self._collector is not None
         own = {"seed": self.seed, "counts": [self._updates, self._agent_steps, self._policy_steps]}
         own |= {"collector": self._collector.state_dict(), "replay": self._replay.state_dict()}
-        return {"ranks": gathered(own)}
+        return self._gathered(own)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self._collector is None:
             return
-        ranks, size = state_dict["ranks"], self._trainer.world_size
-        if len(ranks) != size:
-            rule = "A run with rollouts must go on with as many processes as it had"
-            raise UsageError(f"{rule}, got {size} for {len(ranks)}.")
-        own = ranks[self._trainer.global_rank]
+        own = self._own(state_dict)
         self._replay.load_state_dict(own["replay"])
         self._collector.load_state_dict(own["collector"])
         self.seed = own["seed"]
         self._updates, self._agent_steps, self._policy_steps = own["counts"]
-
-    @property
-    def _trainer(self) -> pl.Trainer:
-        assert self.trainer is not None
-        return self.trainer
-
-    def _evaluation(self, seed: int) -> EvaluationEpisodes:
-        ranks, rank = self._trainer.world_size, self._trainer.global_rank
-        count = math.ceil(self.evaluation_episodes / ranks)
-        return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._acting, lambda: self.filming)
-
-    def _acting(self) -> Policy:
-        if self._policy is None:
-            raise RuntimeError("Rollouts need a policy: the module calls datamodule.connect(policy) in its setup.")
-        return self._policy
 
     def _draw(self, generator: torch.Generator) -> RolloutBatch:
         """Act as far as this update wants, and sample what it learns from."""
@@ -213,7 +156,9 @@ class Rollouts(pl.LightningDataModule):
         if self.initial_replay is not None and not self._replay.num_episodes:
             self._begin_with(Path(self.initial_replay))
         while self._replay.num_episodes < self.seed_episodes:
-            returns += self._step(collector, None, generator)
+            returns += self._step(collector, self._seed_policy, generator)
+            if self._replay.num_episodes >= self.seed_episodes:
+                collector.forget()
         due = max(0, self._updates - self.seed_updates) * self.update_interval
         while self._policy_steps < due:
             returns += self._step(collector, self._acting(), generator)
@@ -237,10 +182,7 @@ class Rollouts(pl.LightningDataModule):
         return [episode.rewards.sum().item() for episode in finished]
 
 
-def _check(counts: dict[str, int], update_interval: float, seed_updates: int, exploration_noise: float) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}.")
+def _check(update_interval: float, seed_updates: int, exploration_noise: float) -> None:
     if not 0 <= update_interval < math.inf:
         raise ValueError(f"update_interval must be at least 0 and finite, got {update_interval}.")
     if seed_updates < 0 or not 0 <= exploration_noise < math.inf:

@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from lit_dcem.checkpoint import check_weights, read_checkpoint, shipped
-from lit_dcem.data.rollouts import Rollouts
+from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.errors import UsageError
 
 
-def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, rollouts: Rollouts) -> None:
+def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, rollouts: EnvironmentData) -> None:
     """Take over the weights of some parts of a module from the checkpoint of an earlier phase.
 
     Args:

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lit_dcem.data.rollouts import RolloutBatch
-from lit_dcem.errors import UsageError
 from lit_dcem.experiments.chaining import start_from
 from lit_dcem.experiments.embedding_loss import EmbeddingLoss
 from lit_dcem.experiments.planet_phase1 import PlanetPhase1
-from lit_dcem.experiments.training import optimize
+from lit_dcem.experiments.training import clip_groups, optimize
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.latent_planner import LatentPlanner
@@ -129,7 +128,7 @@ class PlanetPhase2(PlanetPhase1):
         return Belief(*(part[index] for part in flat))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        decoder = {"params": self.planner.decoder.parameters(), **self.decoder_options}
+        decoder = {"params": self.planner.decoder.parameters(), "clip": self.decoder_clip, **self.decoder_options}
         groups = [{"params": self.world_model.parameters()}, decoder]
         return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
 
@@ -137,9 +136,4 @@ class PlanetPhase2(PlanetPhase1):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip the gradients of world model and decoder apart."""
-        if gradient_clip_algorithm == "value":
-            raise UsageError(f"{type(self).__name__} clips gradients by norm, got gradient_clip_algorithm value.")
-        model, decoder = (group["params"] for group in optimizer.param_groups)
-        if gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(model, gradient_clip_val)
-        torch.nn.utils.clip_grad_norm_(decoder, self.decoder_clip)
+        clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)

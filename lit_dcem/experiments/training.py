@@ -10,8 +10,10 @@ from jaxtyping import Float
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from lit_dcem.errors import UsageError
 from lit_dcem.types import Solution
 
 
@@ -51,3 +53,17 @@ def optimize(
     if isinstance(scheduler, ReduceLROnPlateau):
         return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
     return {"optimizer": built, "lr_scheduler": scheduler}
+
+
+def clip_groups(module: nn.Module, optimizer: Optimizer, norm: float | None, algorithm: str | None) -> None:
+    """Clip the norm of each group's gradients by itself: at its own ``clip``, or else at ``norm``.
+
+    Raises:
+        UsageError: another algorithm than clipping by norm.
+    """
+    if algorithm == "value":
+        raise UsageError(f"{type(module).__name__} clips gradients by norm, got gradient_clip_algorithm value.")
+    for group in optimizer.param_groups:
+        most = group.get("clip", norm)
+        if most:
+            nn.utils.clip_grad_norm_(group["params"], most)

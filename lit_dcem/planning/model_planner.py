@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief
@@ -96,20 +97,40 @@ class ModelPlanner(nn.Module, ABC):
         actions = self.decode(solution.best if self.answer == "best" else solution.mean)[:, 0]
         return actions, {"mean": solution.mean, "best": solution.best} if self.warm_start else {}
 
-    def solve(self, model: WorldModel, belief: Belief, begin: PolicyState | None = None) -> Solution:
+    def solve(
+        self, model: WorldModel, belief: Belief, begin: PolicyState | None = None, common_noise: bool = False
+    ) -> Solution:
         """Search for each belief ``[E, size]``; from zero unless ``begin`` has the first mean, and a candidate."""
-        solver, mean = self.solver, belief.deter.new_zeros(len(belief.deter), self.size(model.rssm.action_dim))
+        solver = self.solver.replace(common_noise=True) if common_noise else self.solver
+        mean = belief.deter.new_zeros(len(belief.deter), self.size(model.rssm.action_dim))
         if begin:
             mean, solver = begin["mean"], solver.replace(warm_start=begin["best"].unsqueeze(1))
-        return solver(self.objective(model, belief), mean, torch.full_like(mean, self.initial_std))
+        return solver(
+            self.objective(model, belief, common_noise=common_noise), mean, torch.full_like(mean, self.initial_std)
+        )
 
-    def objective(self, model: WorldModel, belief: Belief, frozen: bool = False) -> Objective:
+    def act(self, model: WorldModel, belief: Belief, seed: int) -> Float[Tensor, "envs action"]:
+        """The first action of a plan from zero, which depends on the belief, the model and a seed alone.
+
+        All environments see the same noise, so that the answer for one does not depend on the others. If grad is
+        enabled, gradients go through the search as far as it is differentiable, and to what decodes its answer.
+        """
+        differentiable = torch.is_grad_enabled() and self.solver.is_differentiable
+        with isolate_rng(), torch.set_grad_enabled(differentiable):
+            torch.manual_seed(seed)
+            solution = self.solve(model, belief, common_noise=True)
+        return self.decode(solution.best if self.answer == "best" else solution.mean)[:, 0]
+
+    def objective(
+        self, model: WorldModel, belief: Belief, frozen: bool = False, common_noise: bool = False
+    ) -> Objective:
         """Minus the imagined returns of points ``[E, N, D]``.
 
         Args:
             model: predicts.
             belief: where it starts, ``[E, size]``.
             frozen: let no gradient reach the model.
+            common_noise: imagine all environments with the same noise.
         """
         own = model.rssm.recurrent.weight.dtype
         dtype = own if self.precision == "float32" else torch.bfloat16
@@ -118,7 +139,8 @@ class ModelPlanner(nn.Module, ABC):
 
         def objective(points: Tensor) -> Tensor:
             actions = self.decode(points).permute(2, 0, 1, 3).to(dtype)
-            noise = model.rssm.draw_noise(actions) if self.sample else None
+            drawn_for = actions[:, :1] if common_noise else actions
+            noise = model.rssm.draw_noise(drawn_for) if self.sample else None
             return -self._returns(model, belief, actions, noise).to(points.dtype)
 
         return objective
@@ -137,7 +159,8 @@ class ModelPlanner(nn.Module, ABC):
             if dtype not in self._copies:
                 self._copies[dtype] = copy.deepcopy(model).to(dtype).requires_grad_(False)
             for theirs, ours in zip(self._copies[dtype].parameters(), model.parameters(), strict=True):
-                theirs.copy_(ours)
+                if not torch.equal(theirs, ours.to(dtype)):  # a graph that is not yet walked back may hold them
+                    theirs.copy_(ours)
         return self._copies[dtype]
 
 
@@ -145,11 +168,11 @@ def imagined_returns(
     model: WorldModel,
     belief: Belief,
     actions: Float[Tensor, "horizon envs candidates action"],
-    noise: Float[Tensor, "horizon envs candidates stoch_dim"] | None,
+    noise: Float[Tensor, "horizon some_envs candidates stoch_dim"] | None,
 ) -> Float[Tensor, "envs candidates"]:
     """Sums of the rewards that the model predicts for the actions, from beliefs ``[E, 1, size]`` on.
 
-    With noise the stochastic states are samples, without they are means.
+    With noise (of each environment, or one for all) the stochastic states are samples, without they are means.
     """
     if actions.device.type == "cpu":  # a quarter faster than all at once, since a step's beliefs fit into the cache
         rewards = torch.stack([model.reward(each) for each in model.rssm.imagine_steps(belief, actions, noise)])

@@ -30,18 +30,26 @@ class ModelPolicy:
         first: Bool[Tensor, " envs"],
         state: PolicyState | None,
     ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
-        weight = self.model.rssm.recurrent.weight
-        state = {} if state is None else {name: tensor.to(weight.device) for name, tensor in state.items()}
-        first = first.to(weight.device)
+        plans = {name: plan for name, plan in (state or {}).items() if name not in Belief._fields}
         with torch.inference_mode():
-            belief = self._belief(state, len(first))
-            observations = self.scale(observations.to(weight))
-            posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, first=first)
-            plans = {name: plan for name, plan in state.items() if name not in Belief._fields}
-            chosen, plans = self.planner(self.model, posterior.belief, first, plans)
-            state = {**posterior.belief._asdict(), **plans}
+            belief = self.follow(observations, actions, first, state)
+            chosen, plans = self.planner(self.model, belief, first, plans)
+            state = {**belief._asdict(), **plans}
         # Tensors of inference mode may not take part in training, nor be changed in place.
         return chosen.clone(), {name: tensor.clone() for name, tensor in state.items()}
 
-    def _belief(self, state: PolicyState, num_envs: int) -> Belief:
-        return Belief(state["deter"], state["stoch"]) if state else self.model.rssm.initial(num_envs)
+    def follow(
+        self,
+        observations: Float[Tensor, "envs observation"],
+        actions: Float[Tensor, "envs action"],
+        first: Bool[Tensor, " envs"],
+        state: PolicyState | None,
+    ) -> Belief:
+        """What is believed of each environment after its latest observation, ``[E, size]``."""
+        weight = self.model.rssm.recurrent.weight
+        belief = self.model.rssm.initial(len(first))
+        if state is not None:
+            belief = Belief(*(state[name].to(weight.device) for name in Belief._fields))
+        observations = self.scale(observations.to(weight))
+        posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, first=first.to(weight.device))
+        return posterior.belief

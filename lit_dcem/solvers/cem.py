@@ -41,6 +41,7 @@ def dcem(
     grad_iterations: int | None = None,
     checkpoint: bool = False,
     trace: bool = False,
+    common_noise: bool = False,
     generator: torch.Generator | None = None,
 ) -> Solution:
     """Minimise ``objective`` for each problem of a batch by sampling, and let gradients through the minimiser.
@@ -73,6 +74,8 @@ def dcem(
         grad_iterations: differentiate the last so many iterations only; the others run without a graph.
         checkpoint: recompute each iteration in the backward pass: memory hardly grows with the iterations.
         trace: return every iteration, too.
+        common_noise: all problems of the batch see the same noise (common random numbers), so that with the same seed
+            an answer does not depend on what else is in the batch; else each sees its own.
         generator: the only source of randomness; the global one if none is given.
 
     Returns:
@@ -93,10 +96,11 @@ def dcem(
     state = State(mean, std, warm_start)
     iterations: list[Iteration] = []
     with_grad = torch.is_grad_enabled()
+    rows = 1 if common_noise else mean.shape[0]
     first_with_grad = 0 if grad_iterations is None else num_iterations - grad_iterations
     for i, size in enumerate(sizes):
         fresh = size if state.kept is None else size - state.kept.shape[1]
-        noise = coloured_noise((mean.shape[0], fresh, mean.shape[1]), noise_exponent, horizon, mean, generator)
+        noise = coloured_noise((rows, fresh, mean.shape[1]), noise_exponent, horizon, mean, generator)
         with torch.set_grad_enabled(with_grad and i >= first_with_grad):
             if checkpoint and torch.is_grad_enabled():
                 state, iteration = recomputed_in_backward(refit, state, noise, use_reentrant=False)  # pyright: ignore

@@ -1,0 +1,117 @@
+"""What datamodules of environments have in common: the task, its policy, and whole episodes to validate on."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from lit_dcem.data.evaluation_episodes import EvaluationEpisodes
+from lit_dcem.data.ranks import gathered
+from lit_dcem.envs.make import make
+from lit_dcem.envs.vector import VectorEnv
+from lit_dcem.errors import UsageError
+from lit_dcem.types import Policy
+
+VALIDATION_SEED = 1_000_003
+TEST_SEED = 1_000_033
+"""far from the seeds that people choose for training"""
+
+
+class EnvironmentData(pl.LightningDataModule):
+    """Environments of one task, in which a policy of the module acts; validates and tests on whole episodes.
+
+    The policy comes from the module: ``datamodule.connect(policy)``, in its ``setup``. Every process has environments
+    and seeds of its own.
+
+    Args:
+        env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
+        action_repeat: simulator steps for each action.
+        evaluation_episodes: of a validation or test, in all processes together, each the same every time.
+        seed: of environments, noise and batches; torch's own seed if none is given.
+    """
+
+    def __init__(self, env: str, action_repeat: int, evaluation_episodes: int, seed: int | None) -> None:
+        super().__init__()
+        check_counts(action_repeat=action_repeat, evaluation_episodes=evaluation_episodes)
+        self.env, self.action_repeat = env, action_repeat
+        self.evaluation_episodes = evaluation_episodes
+        self.seed = torch.initial_seed() if seed is None else seed
+        self.filming = False
+        self._policy: Policy | None = None
+        self._envs: VectorEnv | None = None  # of training
+
+    def connect(self, policy: Policy) -> None:
+        """The policy that acts from now on."""
+        self._policy = policy
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """``observation_dim`` and ``action_dim`` of the environment."""
+        envs = self._envs or self.make_envs(1, 0)
+        return {"observation_dim": envs.observation_dim, "action_dim": envs.action_dim}
+
+    @property
+    def simulator_steps(self) -> int:
+        """Of this process so far, action repeats counted."""
+        return 0 if self._envs is None else self._envs.simulator_steps
+
+    def make_envs(self, num_envs: int, seed: int, rank: int = 0) -> VectorEnv:
+        """Environments as in training.
+
+        Raises:
+            UsageError: there is no such environment.
+        """
+        return make(self.env, num_envs, self.action_repeat, seed, rank)
+
+    def val_dataloader(self) -> EvaluationEpisodes:
+        return self._evaluation(VALIDATION_SEED)
+
+    def test_dataloader(self) -> EvaluationEpisodes:
+        return self._evaluation(TEST_SEED)
+
+    @property
+    def _trainer(self) -> pl.Trainer:
+        assert self.trainer is not None
+        return self.trainer
+
+    def _evaluation(self, seed: int) -> EvaluationEpisodes:
+        ranks, rank = self._trainer.world_size, self._trainer.global_rank
+        count = math.ceil(self.evaluation_episodes / ranks)
+        return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._evaluated, lambda: self.filming)
+
+    def _evaluated(self) -> Policy:
+        """The policy of evaluations."""
+        return self._acting()
+
+    def _acting(self) -> Policy:
+        if self._policy is None:
+            name = type(self).__name__
+            raise RuntimeError(f"{name} need a policy: the module calls datamodule.connect(policy) in its setup.")
+        return self._policy
+
+    def _gathered(self, own: dict[str, Any]) -> dict[str, Any]:
+        """The states of all processes as one."""
+        return {"ranks": gathered(own)}
+
+    def _own(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """The state of this process among those of all.
+
+        Raises:
+            UsageError: a state of another number of processes.
+        """
+        ranks, size = state_dict["ranks"], self._trainer.world_size
+        if len(ranks) != size:
+            rule = "A run with rollouts must go on with as many processes as it had"
+            raise UsageError(f"{rule}, got {size} for {len(ranks)}.")
+        return ranks[self._trainer.global_rank]
+
+
+def check_counts(**counts: int) -> None:
+    """Raise a ValueError for a count below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}.")

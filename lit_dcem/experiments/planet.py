@@ -1,0 +1,144 @@
+"""What all phases of PlaNet have in common: a planner that acts in a world model, and returns of whole episodes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+from torchmetrics import MeanMetric
+
+from lit_dcem.data.environment_data import EnvironmentData
+from lit_dcem.data.evaluation_episodes import Evaluation
+from lit_dcem.data.on_policy import OnPolicyBatch
+from lit_dcem.data.rollouts import RolloutBatch
+from lit_dcem.errors import UsageError
+from lit_dcem.models.observation_scale import ObservationScale
+from lit_dcem.models.world_model import WorldModel
+from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.planning.model_policy import ModelPolicy
+
+Kind = TypeVar("Kind", bound=EnvironmentData)
+COUNTS = ("simulator_steps", "agent_steps", "episodes", "diverged")
+"""of a batch: how far its process has come"""
+
+
+class Planet(pl.LightningModule):
+    """Plans every action in a world model; each phase says what learns, and from which data.
+
+    Logs
+
+    - ``train/return`` of the episodes that ended in an epoch, exploration noise included; ``val/return``, without noise
+    - ``train/simulator_steps`` (action repeat included) and ``train/agent_steps``, ``train/episodes`` and
+      ``train/diverged``, summed over processes, which tell where on the way a loss or return was
+    - ``speed/steps_per_second`` of the simulator over an epoch with everything in it, and the shares of its time for
+      ``speed/plan``, ``speed/environment`` and ``speed/model`` (the update)
+    - ``val/seconds_per_decision``, for all evaluation episodes at once
+
+    Args:
+        world_model: its sizes must be those of the environment.
+        planner: chooses actions.
+    """
+
+    def __init__(self, world_model: WorldModel, planner: ModelPlanner) -> None:
+        super().__init__()
+        self.world_model = world_model
+        self.planner = planner
+        self.scale = ObservationScale(world_model.rssm.observation_dim)
+        self.train_return = MeanMetric()
+        self.evaluation_return = MeanMetric()
+        self._spent = Spent()
+
+    @property
+    def policy(self) -> ModelPolicy:
+        """Acts by planning with the world model as it is."""
+        return ModelPolicy(self.world_model, self.planner, self.scale)
+
+    def setup(self, stage: str) -> None:
+        rollouts, rssm = self._rollouts(), self.world_model.rssm
+        ours = {"observation_dim": rssm.observation_dim, "action_dim": rssm.action_dim}
+        if ours != rollouts.sizes:
+            rule = f"The world model must have the sizes of {rollouts.env}, {_listed(rollouts.sizes)}"
+            raise UsageError(f"{rule}, got {_listed(ours)}.")
+        rollouts.connect(self.policy)
+
+    def on_train_epoch_start(self) -> None:
+        self._spent = Spent(self._rollouts().simulator_steps)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._spent.begin_update()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._spent.end_update(batch)
+
+    def on_train_epoch_end(self) -> None:
+        mean = self.train_return.compute()
+        self.train_return.reset()
+        if not mean.isnan():  # not if no episode ended
+            self.log("train/return", mean, prog_bar=True, sync_dist=True)
+        self.log_dict(self._spent.report(), sync_dist=True)
+
+    def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
+        self._measure(batch, "val")
+        if self.trainer.state.fn == "fit":
+            steps = float(self._rollouts().simulator_steps)
+            self.log("val/simulator_steps", steps, batch_size=1, sync_dist=True, reduce_fx="sum")
+
+    def test_step(self, batch: Evaluation, batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def _measure(self, batch: Evaluation, stage: str) -> None:
+        self.evaluation_return.update(batch.returns)
+        self.log(f"{stage}/return", self.evaluation_return, prog_bar=True, batch_size=1)
+        self.log(f"{stage}/seconds_per_decision", batch.seconds_per_decision, batch_size=1, sync_dist=True)
+
+    def _log_progress(self, batch: RolloutBatch | OnPolicyBatch) -> None:
+        """How far the rollouts are, and what their episodes returned."""
+        counts = {f"train/{name}": float(getattr(batch, name)) for name in COUNTS}
+        self.log_dict(counts, batch_size=1, sync_dist=True, reduce_fx="sum")
+        self.train_return.update(batch.returns)
+
+    def _rollouts(self) -> EnvironmentData:
+        return data_of(self, EnvironmentData)
+
+
+def data_of(module: pl.LightningModule, kind: type[Kind]) -> Kind:
+    """The data of the run that a module is in.
+
+    Raises:
+        UsageError: data of another kind.
+    """
+    data = getattr(module.trainer, "datamodule", None)
+    if not isinstance(data, kind):
+        rule = f"{type(module).__name__} learns from lit_dcem.{kind.__name__}"
+        raise UsageError(f"{rule}, got {type(data).__name__} as data.")
+    return data
+
+
+class Spent:
+    """Where the time of an epoch went; validation does not count."""
+
+    def __init__(self, simulator_steps: int = 0) -> None:
+        self._simulator_steps = self._latest = simulator_steps
+        self._started = self._update_began = self._ended = time.perf_counter()
+        self._seconds = {"plan": 0.0, "environment": 0.0, "model": 0.0}
+
+    def begin_update(self) -> None:
+        self._update_began = time.perf_counter()
+
+    def end_update(self, batch: RolloutBatch | OnPolicyBatch) -> None:
+        self._ended = time.perf_counter()
+        self._latest = batch.simulator_steps
+        spent = (batch.plan_seconds, batch.environment_seconds, self._ended - self._update_began)
+        for name, seconds in zip(self._seconds, spent, strict=True):
+            self._seconds[name] += seconds
+
+    def report(self) -> dict[str, float]:
+        """Simulator steps a second of this process, and shares of the time."""
+        total = self._ended - self._started
+        shares = {f"speed/{name}": seconds / total for name, seconds in self._seconds.items()}
+        return {"speed/steps_per_second": (self._latest - self._simulator_steps) / total, **shares}
+
+
+def _listed(sizes: dict[str, int]) -> str:
+    return " and ".join(f"{name} {size}" for name, size in sizes.items())

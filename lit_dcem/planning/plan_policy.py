@@ -1,0 +1,48 @@
+"""A stochastic policy around a planner: what policy gradients learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lit_dcem.models.belief import Belief
+from lit_dcem.models.value import ValueHead
+from lit_dcem.planning.model_policy import ModelPolicy
+from lit_dcem.types import PolicyState
+
+
+@dataclass(frozen=True)
+class PlanPolicy:
+    """A `Policy` that draws from a Gaussian around the first action of a plan (section 5.3 of the paper, phase 3).
+
+    Its state holds, beside the belief, ``mean`` of the Gaussian and the ``sample`` that was drawn, both ``[E, A]``, and
+    the ``value`` of the belief ``[E]``. With the same seed of the search the mean is a function of the belief.
+    """
+
+    planned: ModelPolicy
+    value: ValueHead
+    std: Callable[[], Float[Tensor, " action"]]
+    """gives the standard deviation"""
+    seed: Callable[[], int]
+    """gives the seed of the search's noise (common random numbers)"""
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        observations: Float[Tensor, "envs observation"],
+        actions: Float[Tensor, "envs action"],
+        first: Bool[Tensor, " envs"],
+        state: PolicyState | None,
+    ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
+        belief = self.planned.follow(observations, actions, first, state)
+        mean = self.act(belief)
+        sample = mean + self.std() * torch.randn_like(mean)
+        return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief)}
+
+    def act(self, belief: Belief) -> Float[Tensor, "envs action"]:
+        """Mean of the action at each belief ``[E, size]``; differentiable, if grad is enabled."""
+        return self.planned.planner.act(self.planned.model, belief, self.seed())
