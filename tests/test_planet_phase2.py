@@ -186,3 +186,15 @@ def test_loss_of_elites_can_train_the_decoder(tmp_path):
     loss = EmbeddingLoss(answer=0.0, best=1.0, elites=1.0, num_elites=2)
     phase, *_ = fit(tmp_path, 1, make=parts, loss=loss, training_solver=DCEM(**SEARCH))
     assert torch.isfinite(torch.cat([p.flatten() for p in phase.planner.decoder.parameters()])).all()
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_seed_episodes_may_be_planned_and_resume_exactly(tmp_path, stop):
+    options = {"seed_planner": CEMPlanner(DCEM(**SEARCH), horizon=3, warm_start=True), "planner": {"warm_start": True}}
+    fit(tmp_path / "whole", make=parts, **options)
+    fit(tmp_path / "cut", stop, make=parts, **options)
+    fit(tmp_path / "cut", resume=tmp_path / "cut" / "last.ckpt", make=parts, **options)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+    fit(tmp_path / "uniform", 1, make=parts, planner={"warm_start": True})
+    assert lines(tmp_path / "uniform")[1] != lines(tmp_path / "whole")[1]

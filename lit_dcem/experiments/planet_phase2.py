@@ -19,6 +19,8 @@ from lit_dcem.experiments.training import clip_groups, optimize
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.latent_planner import LatentPlanner
+from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.planning.model_policy import ModelPolicy
 from lit_dcem.solvers.cem import DCEM
 
 NUM_LATENTS = 64
@@ -49,6 +51,8 @@ class PlanetPhase2(PlanetPhase1):
             them. Without it the decoder drives all actions to their bounds, where the model is wrong and no gradient
             leads back; the paper has none.
         start: checkpoint of `PlanetPhase1`, whose world model it begins with; else with a new one.
+        seed_planner: plans the actions of the seed episodes, such as phase 1's, if there is no replay of it to begin
+            with; else they are uniform.
         optimizer: made from the world model's parameters and, in a group of their own, the decoder's.
         decoder_options: of the optimizer, for the decoder's group, by name (paper's cartpole: Adam, 5e-4).
         decoder_clip: the norm of the decoder's gradient is clipped at this (paper's cartpole: 1); the Trainer's
@@ -72,6 +76,7 @@ class PlanetPhase2(PlanetPhase1):
         num_beliefs: int = 16,
         logit_cost: float = 0.0,
         start: str | None = None,
+        seed_planner: ModelPlanner | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         decoder_options: dict[str, Any] | None = None,
         decoder_clip: float = 1.0,
@@ -88,8 +93,15 @@ class PlanetPhase2(PlanetPhase1):
         self.num_beliefs = num_beliefs
         self.logit_cost = logit_cost
         self.start = start
+        self.seed_planner = seed_planner
         self.decoder_options = decoder_options or {}
         self.decoder_clip = decoder_clip
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.seed_planner is not None:
+            seeds = ModelPolicy(self.world_model, self.seed_planner, self.scale)
+            self._rollouts().connect(self.policy, seeds)
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
