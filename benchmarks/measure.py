@@ -75,7 +75,8 @@ def peak_bytes(work: Work) -> int:
 
 def _repeats(work: Work) -> int:
     """How often to repeat the work in one sample, for the clock to resolve it."""
-    work()
+    if _sample(work, 1, time.perf_counter) > 10 * _SAMPLE_SECONDS:  # however much of that was the first call's
+        return 1
     return max(1, round(_SAMPLE_SECONDS / _sample(work, 3, time.perf_counter)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, WorldModel
 
 OBSERVATIONS, ACTIONS, LATENTS, HORIZON = 17, 6, 12, 12
 PAPER = {"num_candidates": 1000, "num_elites": 100, "num_iterations": 10}
+EMBEDDED = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
 BOUNDS = {"lower": -1.0, "upper": 1.0}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -62,20 +63,36 @@ def cases(num_envs: int, compiled: bool) -> Iterator[Case]:
                 others["ours, compiled"] = our_plan(_full(precision, sample, compile=True), model, num_envs)
             what = f"full CEM 10,000, {precision}, {'samples' if sample else 'means'}"
             yield Case(what, ours, others or {"itself": ours}, "matrix products alone", floor)
-        latent = our_plan(_latent(precision), model, num_envs)
-        floor = _floor(model, 100 * num_envs, 10, dtype)
-        rivals = {"full CEM 10,000": our_plan(_full(precision, True), model, num_envs)}
-        yield Case(f"embedded DCEM 1,000, {precision}", latent, rivals, "matrix products alone", floor)
+        yield embedded_case(model, num_envs, precision)
 
 
-def _full(precision: str, sample: bool, compile: bool = False) -> CEMPlanner:
-    options = {"sample": sample, "precision": precision, "compile": compile}
-    return CEMPlanner(DCEM(**PAPER, **BOUNDS, temperature=0.0), HORIZON, **options)
+def embedded_case(
+    model: WorldModel,
+    num_envs: int,
+    precision: str,
+    full: Mapping[str, int] = PAPER,
+    embedded: Mapping[str, int] = EMBEDDED,
+) -> Case:
+    """The embedded planner against our own full CEM in the same precision: the ratio is what the embedding saves."""
+    ours = our_plan(latent_planner(DCEM(**embedded, **BOUNDS), precision), model, num_envs)
+    peers = {f"full CEM {_budget(full):,}": our_plan(_full(precision, True, sizes=full), model, num_envs)}
+    rows, iterations = embedded["num_candidates"] * num_envs, embedded["num_iterations"]
+    floor = _floor(model, rows, iterations, PRECISIONS[precision])
+    return Case(f"embedded DCEM {_budget(embedded):,}, {precision}", ours, peers, "matrix products alone", floor)
 
 
-def _latent(precision: str) -> LatentPlanner:
-    solver = DCEM(num_candidates=100, num_elites=10, num_iterations=10, temperature=1.0, **BOUNDS)
+def latent_planner(solver: DCEM, precision: str = "float32") -> LatentPlanner:
+    """An untrained embedded planner of the cheetah's sizes."""
     return LatentPlanner(ActionDecoder(LATENTS, HORIZON, ACTIONS), solver, precision=precision)  # pyright: ignore[reportArgumentType]
+
+
+def _full(precision: str, sample: bool, compile: bool = False, sizes: Mapping[str, int] = PAPER) -> CEMPlanner:
+    options = {"sample": sample, "precision": precision, "compile": compile}
+    return CEMPlanner(DCEM(**sizes, **BOUNDS, temperature=0.0), HORIZON, **options)
+
+
+def _budget(sizes: Mapping[str, int]) -> int:
+    return sizes["num_candidates"] * sizes["num_iterations"]
 
 
 def _peers() -> dict[str, Work]:

@@ -23,9 +23,14 @@ def timing_table(rows: list[Row]) -> Table:
         "Time", "what", "threads", "ours ms", "floor ms", "ours / floor", "peer", "peer ms", "peer / ours"
     )
     for row in rows:
-        numbers = f"{row.ours_ms:.3g}", f"{row.floor_ms:.3g}", f"{row.ours_over_floor:.3g}"
-        table.add_row(row.what, str(row.threads), *numbers, row.peer, f"{row.peer_ms:.3g}", f"{row.peer_over_ours:.2f}")
+        numbers = _short(row.ours_ms), _short(row.floor_ms), _short(row.ours_over_floor)
+        table.add_row(row.what, str(row.threads), *numbers, row.peer, _short(row.peer_ms), f"{row.peer_over_ours:.2f}")
     return table
+
+
+def _short(number: float) -> str:
+    """Three digits, or all those before the point."""
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
 def plain_table(title: str, *columns: str) -> Table:

@@ -74,7 +74,8 @@ def assert_same(first, second):
     for rows in (state["callbacks"]["History"]["rows"] for state in states):
         for row in rows:
             del row["seconds"], row["val/seconds_per_decision"]
-    for name in ("state_dict", "optimizer_states", "Rollouts", "global_step"):
+    data = next(name for name in states[0] if name.endswith("Rollouts"))
+    for name in ("state_dict", "optimizer_states", data, "global_step"):
         assert_equal(states[0][name], states[1][name], name)
     assert_equal(states[0]["callbacks"]["History"], states[1]["callbacks"]["History"], "History")
 
@@ -105,15 +106,15 @@ def test_resumed_run_is_bit_identical(tmp_path, stop):
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
-SCRIPT = "import sys, torch; sys.path.insert(0, {tests!r}); import test_planet_phase1 as t; "
+SCRIPT = "import pathlib, sys, torch; sys.path.insert(0, {tests!r}); import {module} as t; "
 CALL = (
-    "torch.set_num_threads(1); p = t.Path({path!r}); l = p / 'last.ckpt'; "
-    "t.fit(p, resume=l if l.exists() else None, slow=0.02)"
+    "torch.set_num_threads(1); p = pathlib.Path({path!r}); l = p / 'last.ckpt'; "
+    "t.fit(p, resume=l if l.exists() else None, slow=0.02, make=t.parts)"
 )
 
 
-def process(path):
-    code = (SCRIPT + CALL).format(tests=str(Path(__file__).parent), path=str(path))
+def process(path, module):
+    code = (SCRIPT + CALL).format(tests=str(Path(__file__).parent), path=str(path), module=module)
     with (path.parent / "errors.txt").open("w") as errors:
         return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=errors)
 
@@ -123,25 +124,25 @@ def updates(path):
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def killed_and_resumed(path, kills, seed):
-    """Kill the run after random numbers of updates, at any point of what follows them; then let it end."""
-    chance = random.Random(seed)
+def assert_killed_run_goes_on(path, kills, module=__name__):
+    """Kill a run after random numbers of updates, at any point of what follows them; in the end it is as if never."""
+    assert process(path / "whole", module).wait(200) == 0
+    killed, chance = path / "killed", random.Random(0)
     for _ in range(kills):
-        running, target = process(path), updates(path) + chance.randint(1, 30 // kills + 1)
-        while running.poll() is None and updates(path) < target:
+        running, target = process(killed, module), updates(killed) + chance.randint(1, 30 // kills + 1)
+        while running.poll() is None and updates(killed) < target:
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.05))
         running.kill()
         running.wait()
-    assert process(path).wait(200) == 0, (path.parent / "errors.txt").read_text()
+    assert process(killed, module).wait(200) == 0, (path / "errors.txt").read_text()
+    assert lines(killed) == lines(path / "whole")
+    assert_same(killed, path / "whole")
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_run_goes_on_bit_identical(tmp_path, kills):
-    assert process(tmp_path / "whole").wait(200) == 0
-    killed_and_resumed(tmp_path / "killed", kills, seed=0)
-    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
-    assert_same(tmp_path / "killed", tmp_path / "whole")
+    assert_killed_run_goes_on(tmp_path, kills)
 
 
 def test_rollouts_keep_the_pace(tmp_path):
@@ -189,20 +190,23 @@ def test_options_out_of_range(options, message):
 
 
 DISTRIBUTED = (
-    "torch.set_num_threads(1); p = t.Path({path!r}); "
-    "t.fit(p, 2, devices=2); t.fit(p, 4, devices=2, resume=p / 'last.ckpt')"
+    "torch.set_num_threads(1); p = pathlib.Path({path!r}); "
+    "t.fit(p, 2, devices=2, make=t.parts); t.fit(p, 4, devices=2, resume=p / 'last.ckpt', make=t.parts)"
 )
 
 
-def test_two_processes_train_on_their_own_environments(tmp_path):
-    code = (SCRIPT + DISTRIBUTED).format(tests=str(Path(__file__).parent), path=str(tmp_path))
-    script = tmp_path / "script.py"
-    script.write_text(code)
+def distributed(path, module=__name__):
+    """What two processes wrote, in a run that went on once, and its last checkpoint."""
+    script = path / "script.py"
+    script.write_text((SCRIPT + DISTRIBUTED).format(tests=str(Path(__file__).parent), path=str(path), module=module))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    ranks = [lines(tmp_path, rank) for rank in range(2)]
+    return [lines(path, rank) for rank in range(2)], torch.load(path / "last.ckpt", weights_only=True)
+
+
+def test_two_processes_train_on_their_own_environments(tmp_path):
+    ranks, saved = distributed(tmp_path)
     assert [len(rank) for rank in ranks] == [20, 20]
     assert ranks[0] != ranks[1]
-    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert len(saved["Rollouts"]["ranks"]) == 2
     assert [(tmp_path / "replay" / f"rank_{rank}" / "episodes.f32").stat().st_size > 0 for rank in range(2)]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_planet_phase1 import ROLLOUTS, SEARCH, SIZES, assert_same, fit, lines
+from test_planet_phase1 import ROLLOUTS, SEARCH, SIZES, assert_killed_run_goes_on, assert_same, fit, lines
 
 from lit_dcem import (
     DCEM,
@@ -198,3 +198,8 @@ def test_seed_episodes_may_be_planned_and_resume_exactly(tmp_path, stop):
     assert_same(tmp_path / "cut", tmp_path / "whole")
     fit(tmp_path / "uniform", 1, make=parts, planner={"warm_start": True})
     assert lines(tmp_path / "uniform")[1] != lines(tmp_path / "whole")[1]
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_bit_identical(tmp_path):
+    assert_killed_run_goes_on(tmp_path, 20, __name__)

@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from test_planet_phase1 import SEARCH, SIZES, assert_equal, fit, lines
+from test_planet_phase1 import SEARCH, SIZES, assert_killed_run_goes_on, assert_same, distributed, fit, lines
 
 from lit_dcem import (
     DCEM,
@@ -27,6 +27,7 @@ ROLLOUTS = {
     "env": "Pendulum-v1", "action_repeat": 20, "num_envs": 2, "num_episodes": 3, "passes": 2, "num_batches": 2,
     "evaluation_episodes": 2, "seed": 3,
 }  # fmt: skip
+KEEPING = {"planner": {"keep_plans": True}}
 ALL = {"decoder": {}, "reward": {"lr": 1e-4}, "transition": {"lr": 1e-4}}
 
 
@@ -66,8 +67,8 @@ def recorded(path, epochs, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"solver": SEARCH}, {"planner": {"precision": "bfloat16"}}, {"planner": {"sample": False}}],
-    ids=["soft", "hard", "bf16", "means"],
+    [{}, {"solver": SEARCH}, {"planner": {"precision": "bfloat16"}}, {"planner": {"sample": False}}, KEEPING],
+    ids=["soft", "hard", "bf16", "means", "kept"],
 )
 def test_every_ratio_is_one_before_the_first_update(tmp_path, options):
     still = {"tuned": {"decoder": {"lr": 0.0}}, "value_options": {"lr": 0.0}}
@@ -82,7 +83,7 @@ def test_updates_move_the_ratio(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
-@pytest.mark.parametrize("options", [{}, {"tuned": ALL, "learner": {"learn_std": True, "max_kl": 0.01}}])
+@pytest.mark.parametrize("options", [KEEPING, {"tuned": ALL, "learner": {"learn_std": True, "max_kl": 0.01}}])
 def test_resumed_run_is_bit_identical(tmp_path, stop, options):
     """Checkpoints are written every three of the four updates of an epoch, so mostly in its middle."""
     fit(tmp_path / "whole", 5, make=parts, **options)
@@ -90,9 +91,7 @@ def test_resumed_run_is_bit_identical(tmp_path, stop, options):
     torch.manual_seed(9)
     fit(tmp_path / "cut", 5, resume=tmp_path / "cut" / "last.ckpt", make=parts, **options)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
-    states = [torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("cut", "whole")]
-    for name in ("state_dict", "optimizer_states", "OnPolicyRollouts", "global_step"):
-        assert_equal(states[0][name], states[1][name], name)
+    assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("part", ["decoder", "reward", "transition"])
@@ -142,8 +141,8 @@ def test_gradient_of_the_policy_agrees_with_finite_differences(part, checkpoint)
     batch, weight = steps(2, 3), phase.get_parameter(part)
 
     def loss():
-        act = lambda belief: phase.planner.act(phase.world_model, belief, seed=5)  # noqa: E731
-        return phase.policy_gradient.policy_loss(batch, act).policy.loss
+        plan = functools.partial(phase.planner.act, phase.world_model)
+        return phase.policy_gradient.policy_loss(batch, lambda belief, rest: plan(belief, 5, rest)).policy.loss
 
     (gradient,) = torch.autograd.grad(loss(), weight)
     assert gradient.abs().max() > 0
@@ -171,7 +170,9 @@ def test_too_large_a_step_leaves_the_rest_of_the_passes_to_the_value(tmp_path):
     rows, phase, _ = recorded(tmp_path, 2, learner={"max_kl": 1e-12}, tuned={"decoder": {"lr": 0.05}})
     assert [row["train/kl"] > 0 for row in rows] == [False, True, False, True]  # one update an epoch counts
     once = module()
-    assert not torch.equal(phase.policy_gradient.value.layers.first.weight, once.policy_gradient.value.layers.first.weight)
+    assert not torch.equal(
+        phase.policy_gradient.value.layers.first.weight, once.policy_gradient.value.layers.first.weight
+    )
 
 
 def test_the_value_may_learn_first(tmp_path):
@@ -243,3 +244,15 @@ def test_other_data_is_one_sentence(tmp_path):
     other = Rollouts("Pendulum-v1", evaluation_episodes=1)
     with pytest.raises(UsageError, match=r"PlanetPhase3 learns from lit_dcem\.OnPolicyRollouts, got Rollouts as data"):
         fit(tmp_path, 1, make=lambda: (module(), other))
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_bit_identical(tmp_path):
+    assert_killed_run_goes_on(tmp_path, 20, __name__)
+
+
+def test_two_processes_collect_their_own_episodes_and_learn_as_one(tmp_path):
+    ranks, saved = distributed(tmp_path, __name__)
+    assert [len(rank) for rank in ranks] == [16, 16]
+    assert ranks[0] != ranks[1]
+    assert len(saved["OnPolicyRollouts"]["ranks"]) == 2

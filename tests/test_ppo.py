@@ -37,7 +37,9 @@ def test_a_limit_of_time_is_not_the_end_of_the_task():
     assert advantages([1, 2, 3], [2, 4, 6], [4, 10, 8], truncated=[False, True, False]) == [1 + 3 / 4, 3, 1]
 
 
-@pytest.mark.parametrize(("trace", "expected"), [(1.0, [1 + 2 + 3 + 8 - 2, 2 + 3 + 8 - 4, 3 + 8 - 6]), (0.0, [3, 4, 5])])
+@pytest.mark.parametrize(
+    ("trace", "expected"), [(1.0, [1 + 2 + 3 + 8 - 2, 2 + 3 + 8 - 4, 3 + 8 - 6]), (0.0, [3, 4, 5])]
+)
 def test_limits_of_the_trace(trace, expected):
     """1: returns minus values; 0: one-step errors."""
     assert advantages([1, 2, 3], [2, 4, 6], [4, 6, 8], discount=1.0, trace=trace) == expected

@@ -113,7 +113,7 @@ class PlanetPhase3(Planet):
         learner = self.policy_gradient
         if learner.stopped:  # every parameter is in the graph all the same, which DDP wants
             return torch.stack([parameter.sum() for parameter in self._policy_parameters()]).sum() * 0.0
-        parts = learner.policy_loss(batch.steps, self.exploring_policy.act)
+        parts = learner.policy_loss(batch.steps, self.exploring_policy.plan)
         logged = {"policy": parts.policy.loss, "clipped": parts.policy.clipped, "ratio": parts.policy.ratio}
         logged |= {"kl": parts.kl, "entropy": parts.entropy}
         self.log_dict({f"train/{name}": value for name, value in logged.items()}, batch_size=1)

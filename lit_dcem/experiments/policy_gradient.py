@@ -14,9 +14,12 @@ from lit_dcem.data.trajectories import Trajectories
 from lit_dcem.experiments import ppo
 from lit_dcem.models.belief import Belief, Gaussian, kl_divergence
 from lit_dcem.models.value import ValueHead
+from lit_dcem.planning.model_planner import Rest
 
-Act = Callable[[Belief], Tensor]
-"""mean of the action at each belief ``[E, size]``: ``[E, A]``"""
+Plan = Callable[[Belief, Rest | None], Tensor]
+"""plan at each belief ``[E, size]``, given the rest of the one before if plans are kept: ``[E, H, A]``"""
+KEPT = ("deter", "stoch", "sample", "mean", "rest", "rest_counts")
+"""what updates want of the states of a `PlanPolicy`"""
 
 
 class PolicyGradientLoss(NamedTuple):
@@ -102,7 +105,7 @@ class PolicyGradient(nn.Module):
             self.trace,
         )
         return {
-            **{name: states[name] for name in ("deter", "stoch", "sample", "mean")},
+            **{name: states[name] for name in KEPT if name in states},
             "std": std.expand_as(states["mean"]).clone(),
             "log_density": ppo.log_density(states["sample"], states["mean"], std),
             "returns": advantages + states["value"],
@@ -110,14 +113,14 @@ class PolicyGradient(nn.Module):
             "counts": counts,
         }
 
-    def policy_loss(self, steps: dict[str, Tensor], act: Act) -> PolicyGradientLoss:
+    def policy_loss(self, steps: dict[str, Tensor], plan: Plan) -> PolicyGradientLoss:
         """Loss of the policy on steps ``[K, E, ...]``.
 
-        The E environments of one time are given to ``act`` together, as when they were acted in: what is computed is
+        The E environments of one time are given to ``plan`` together, as when they were acted in: what is computed is
         then the same to the last bit, and before the first update every ratio is 1.
         """
-        times = zip(steps["deter"].unbind(), steps["stoch"].unbind(), strict=True)
-        means = torch.stack([act(Belief(*time)) for time in times])
+        times = zip(*(steps[name].unbind() for name in KEPT if name in steps), strict=True)
+        means = torch.stack([plan(Belief(*time[:2]), Rest(*time[4:]) if time[4:] else None)[:, 0] for time in times])
         densities = ppo.log_density(steps["sample"], means, self.std)
         old = steps["log_density"], steps["advantages"], steps["counts"]
         moved = kl_divergence(Gaussian(steps["mean"], steps["std"]), Gaussian(means, self.std.expand_as(means)))

@@ -26,6 +26,8 @@ class CEMPlanner(ModelPlanner):
         initial_std: standard deviation of the first candidates (PlaNet's code: 1).
         answer: act by the "mean" of the last distribution (paper), or by the "best" candidate met.
         warm_start: begin with the last plan, shifted; else from zero every time (paper).
+        keep_plans: go on with the rest of the last plan while no new one promises more; else every plan stands for one
+            step (paper). It costs a few trajectories, and keeps a loop from putting off what pays later.
         sample: imagine with samples of the model's priors (PlaNet's code); else with their means, a little faster.
         precision: of imagination: "float32", or "bfloat16", about twice as fast on processors that know it. The beliefs
             before it and the search around it are in float32.
@@ -42,12 +44,13 @@ class CEMPlanner(ModelPlanner):
         initial_std: float = 1.0,
         answer: Literal["mean", "best"] = "mean",
         warm_start: bool = False,
+        keep_plans: bool = False,
         sample: bool = True,
         precision: Literal["float32", "bfloat16"] = "float32",
         compile: bool = False,
     ) -> None:
         solver = solver.replace(horizon=horizon)
-        super().__init__(solver, horizon, initial_std, answer, warm_start, sample, precision, compile)
+        super().__init__(solver, horizon, initial_std, answer, warm_start, keep_plans, sample, precision, compile)
 
     def size(self, action_dim: int) -> int:
         return self.horizon * action_dim

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,6 +19,17 @@ from lit_dcem.solvers.cem import DCEM
 from lit_dcem.types import Objective, PolicyState, Solution
 
 PRECISIONS = ("float32", "bfloat16")
+COMPARISONS = 4
+"""samples of what a plan leads to, to compare it with another one"""
+
+
+class Rest(NamedTuple):
+    """What is left of the plans before."""
+
+    plan: Float[Tensor, "envs horizon action"]
+    """one step later; the last action is there twice"""
+    counts: Bool[Tensor, " envs"]
+    """false where there was no plan"""
 
 
 class ModelPlanner(nn.Module, ABC):
@@ -32,6 +44,8 @@ class ModelPlanner(nn.Module, ABC):
         initial_std: standard deviation of the first candidates.
         answer: act by the "mean" of the last distribution (paper), or by the "best" candidate met.
         warm_start: begin with the last plan; else from zero every time (paper).
+        keep_plans: go on with the rest of the last plan while no new one promises more; else every plan stands for one
+            step (paper). It costs a few trajectories, and keeps a loop from putting off what pays later.
         sample: imagine with samples of the model's priors (PlaNet's code); else with their means, a little faster.
         precision: of imagination: "float32" (or what the model has), or "bfloat16", about twice as fast on processors
             that know it. The beliefs before it and the search around it are in float32.
@@ -48,6 +62,7 @@ class ModelPlanner(nn.Module, ABC):
         initial_std: float,
         answer: Literal["mean", "best"] = "mean",
         warm_start: bool = False,
+        keep_plans: bool = False,
         sample: bool = True,
         precision: Literal["float32", "bfloat16"] = "float32",
         compile: bool = False,
@@ -63,6 +78,7 @@ class ModelPlanner(nn.Module, ABC):
         self.initial_std = initial_std
         self.answer = answer
         self.warm_start = warm_start
+        self.keep_plans = keep_plans
         self.sample = sample
         self.precision = precision
         # The mode means CUDA graphs on a GPU, and nothing more than the default one on a CPU.
@@ -93,9 +109,12 @@ class ModelPlanner(nn.Module, ABC):
             first: where an episode begins, and the last plan does not count.
             plans: what the last call returned; None if there was none.
         """
-        solution = self.solve(model, belief, self._begin(belief, model.rssm.action_dim, first, plans))
-        actions = self.decode(solution.best if self.answer == "best" else solution.mean)[:, 0]
-        return actions, {"mean": solution.mean, "best": solution.best} if self.warm_start else {}
+        plans = {name: plan.to(belief.deter.device) for name, plan in (plans or {}).items()}
+        first = first.to(belief.deter.device)
+        solution = self.solve(model, belief, self._begin(model.rssm.action_dim, first, plans))
+        chosen = self._choose(model, belief, self._plan(solution), self.rest_of(plans, first))
+        after = {"mean": solution.mean, "best": solution.best} if self.warm_start else {}
+        return chosen[:, 0], after | ({"plan": chosen} if self.keep_plans else {})
 
     def solve(
         self, model: WorldModel, belief: Belief, begin: PolicyState | None = None, common_noise: bool = False
@@ -105,21 +124,30 @@ class ModelPlanner(nn.Module, ABC):
         mean = belief.deter.new_zeros(len(belief.deter), self.size(model.rssm.action_dim))
         if begin:
             mean, solver = begin["mean"], solver.replace(warm_start=begin["best"].unsqueeze(1))
-        return solver(
-            self.objective(model, belief, common_noise=common_noise), mean, torch.full_like(mean, self.initial_std)
-        )
+        objective = self.objective(model, belief, common_noise=common_noise)
+        return solver(objective, mean, torch.full_like(mean, self.initial_std))
 
-    def act(self, model: WorldModel, belief: Belief, seed: int) -> Float[Tensor, "envs action"]:
-        """The first action of a plan from zero, which depends on the belief, the model and a seed alone.
+    def act(
+        self, model: WorldModel, belief: Belief, seed: int, rest: Rest | None = None
+    ) -> Float[Tensor, "envs horizon action"]:
+        """A plan from zero, which depends on the belief, the rest of the last plan, the model and a seed alone.
 
         All environments see the same noise, so that the answer for one does not depend on the others. If grad is
         enabled, gradients go through the search as far as it is differentiable, and to what decodes its answer.
         """
         differentiable = torch.is_grad_enabled() and self.solver.is_differentiable
-        with isolate_rng(), torch.set_grad_enabled(differentiable):
+        with isolate_rng():
             torch.manual_seed(seed)
-            solution = self.solve(model, belief, common_noise=True)
-        return self.decode(solution.best if self.answer == "best" else solution.mean)[:, 0]
+            with torch.set_grad_enabled(differentiable):
+                solution = self.solve(model, belief, common_noise=True)
+            return self._choose(model, belief, self._plan(solution), rest, common_noise=True)
+
+    def rest_of(self, plans: PolicyState, first: Bool[Tensor, " envs"]) -> Rest | None:
+        """What is left of the last plans, if they are kept; none where an episode begins."""
+        if not self.keep_plans or "plan" not in plans:
+            return None
+        plan = plans["plan"]
+        return Rest(torch.cat([plan[:, 1:], plan[:, -1:]], 1), ~first)
 
     def objective(
         self, model: WorldModel, belief: Belief, frozen: bool = False, common_noise: bool = False
@@ -132,26 +160,60 @@ class ModelPlanner(nn.Module, ABC):
             frozen: let no gradient reach the model.
             common_noise: imagine all environments with the same noise.
         """
+        imagine = self._imagination(model, belief, frozen)
+        rows = slice(1) if common_noise else slice(None)
+
+        def objective(points: Tensor) -> Tensor:
+            actions = self.decode(points).permute(2, 0, 1, 3)
+            noise = model.rssm.draw_noise(actions[:, rows]) if self.sample else None
+            return -imagine(actions, noise).to(points.dtype)
+
+        return objective
+
+    def _plan(self, solution: Solution) -> Float[Tensor, "envs horizon action"]:
+        return self.decode(solution.best if self.answer == "best" else solution.mean)
+
+    @torch.no_grad()
+    def _keeps(self, model: WorldModel, belief: Belief, plan: Tensor, rest: Rest, common_noise: bool) -> Tensor:
+        """Where the rest of the last plan promises more than the new one, in the mean of the same few samples."""
+        actions = torch.stack([plan, rest.plan], 1).permute(2, 0, 1, 3).repeat_interleave(self._comparisons, 2)
+        rows, half = slice(1) if common_noise else slice(None), slice(self._comparisons)
+        noise = model.rssm.draw_noise(actions[:, rows, half]).repeat(1, 1, 2, 1) if self.sample else None
+        returns = self._imagination(model, belief)(actions, noise).unflatten(1, (2, -1)).mean(2)
+        return (returns[:, 1] > returns[:, 0]) & rest.counts
+
+    @property
+    def _comparisons(self) -> int:
+        return COMPARISONS if self.sample else 1
+
+    def _choose(
+        self, model: WorldModel, belief: Belief, plan: Tensor, rest: Rest | None, common_noise: bool = False
+    ) -> Float[Tensor, "envs horizon action"]:
+        """The new plan, or where it promises more, the rest of the last one."""
+        if rest is None:
+            return plan
+        return torch.where(self._keeps(model, belief, plan, rest, common_noise)[:, None, None], rest.plan, plan)
+
+    def _imagination(
+        self, model: WorldModel, belief: Belief, frozen: bool = False
+    ) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """``(actions [H, E, N, A], noise) -> returns [E, N]`` from the belief on, in the precision of imagination."""
         own = model.rssm.recurrent.weight.dtype
         dtype = own if self.precision == "float32" else torch.bfloat16
         model = self._copy(model, dtype) if frozen or dtype != own else model
         belief = Belief(*(part.unsqueeze(1).to(dtype) for part in belief))
 
-        def objective(points: Tensor) -> Tensor:
-            actions = self.decode(points).permute(2, 0, 1, 3).to(dtype)
-            drawn_for = actions[:, :1] if common_noise else actions
-            noise = model.rssm.draw_noise(drawn_for) if self.sample else None
-            return -self._returns(model, belief, actions, noise).to(points.dtype)
+        def imagine(actions: Tensor, noise: Tensor | None) -> Tensor:
+            return self._returns(model, belief, actions.to(dtype), None if noise is None else noise.to(dtype))
 
-        return objective
+        return imagine
 
-    def _begin(self, belief: Belief, action_dim: int, first: Tensor, plans: PolicyState | None) -> PolicyState | None:
+    def _begin(self, action_dim: int, first: Tensor, plans: PolicyState) -> PolicyState | None:
         """First mean and a candidate ``[E, D]``, if there was a plan; zero where an episode begins."""
-        if not plans:
+        if not self.warm_start or not plans:
             return None
-        begins = first.to(belief.deter.device).unsqueeze(-1)
-        plans = {name: self.advance(plan.to(belief.deter.device), action_dim) for name, plan in plans.items()}
-        return {name: plan.masked_fill(begins, 0) for name, plan in plans.items()}
+        advanced = {name: self.advance(plans[name], action_dim) for name in ("mean", "best")}
+        return {name: plan.masked_fill(first.unsqueeze(-1), 0) for name, plan in advanced.items()}
 
     def _copy(self, model: WorldModel, dtype: torch.dtype) -> WorldModel:
         """A copy of the model that has its weights of now and takes no gradients."""

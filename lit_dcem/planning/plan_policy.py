@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.value import ValueHead
+from lit_dcem.planning.model_planner import Rest
 from lit_dcem.planning.model_policy import ModelPolicy
 from lit_dcem.types import PolicyState
 
@@ -20,7 +21,8 @@ class PlanPolicy:
     """A `Policy` that draws from a Gaussian around the first action of a plan (section 5.3 of the paper, phase 3).
 
     Its state holds, beside the belief, ``mean`` of the Gaussian and the ``sample`` that was drawn, both ``[E, A]``, and
-    the ``value`` of the belief ``[E]``. With the same seed of the search the mean is a function of the belief.
+    the ``value`` of the belief ``[E]``; and if the planner keeps plans, ``plan``, and the ``rest`` of the one before.
+    With the same seed of the search the mean is a function of the belief and this rest.
     """
 
     planned: ModelPolicy
@@ -39,10 +41,19 @@ class PlanPolicy:
         state: PolicyState | None,
     ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
         belief = self.planned.follow(observations, actions, first, state)
-        mean = self.act(belief)
+        rest = self.planned.planner.rest_of(state or {}, first.to(belief.deter.device))
+        plan = self.plan(belief, rest)
+        mean = plan[:, 0]
         sample = mean + self.std() * torch.randn_like(mean)
-        return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief)}
+        kept = {} if not self.planned.planner.keep_plans else {"plan": plan, **self._remembered(rest, plan)}
+        return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief), **kept}
 
-    def act(self, belief: Belief) -> Float[Tensor, "envs action"]:
-        """Mean of the action at each belief ``[E, size]``; differentiable, if grad is enabled."""
-        return self.planned.planner.act(self.planned.model, belief, self.seed())
+    def plan(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs horizon action"]:
+        """The plan at each belief ``[E, size]``; differentiable, if grad is enabled."""
+        return self.planned.planner.act(self.planned.model, belief, self.seed(), rest)
+
+    @staticmethod
+    def _remembered(rest: Rest | None, plan: Tensor) -> PolicyState:
+        """The alternative that there was to the plan, which an update has to know."""
+        rest = rest or Rest(torch.zeros_like(plan), torch.zeros(len(plan), dtype=torch.bool, device=plan.device))
+        return {"rest": rest.plan, "rest_counts": rest.counts}

@@ -1,0 +1,141 @@
+"""PlaNet's embedded controller: seconds a decision, and time and memory of learning through it. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is imported: the profiler must not write to stderr
+
+import torch
+from controller_cases import THROUGH, WAYS, Sizes, decoder_case, decoder_step, decoder_works, ppo_case, ppo_works
+from measure import Case, Row, Work, peak_bytes, time_case
+from planner import ACTIONS, EMBEDDED, OBSERVATIONS, PAPER, PRECISIONS, embedded_case
+from report import plain_table, provenance, timing_table
+from rich.console import Console
+from rich.table import Table
+
+from lit_dcem import WorldModel
+
+PARTS = ("decision", "decoder", "ppo")
+SMALL = Sizes(candidates=20, iterations=2, beliefs=2, times=2, envs=2)
+LARGE = {"beliefs": 64, "iterations": 10}
+SHARE = 16
+"""the estimate for the large decoder step is so many times what so many times fewer beliefs need"""
+LIMIT = 20e9
+"""bytes that the large step may be expected to need; above, it is not measured"""
+
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+
+def main() -> None:
+    """Measure what was asked for, print it, and write it if asked to."""
+    args = _parse()
+    torch.set_flush_denormal(True)  # as lit-dcem fit does
+    torch.manual_seed(0)
+    sizes = SMALL if args.small else Sizes()
+    torch.set_num_threads(max(args.threads))
+    large = list(large_memory(sizes, args.small)) if args.large else []
+    memory = list(memories(sizes, args.only))
+    rows: list[Row] = []
+    for threads in args.threads:
+        for case in cases(sizes, args.only, args.small):
+            console.print(f"timing: {threads} threads, {case.what}", style="dim", highlight=False)
+            rows += time_case(case, threads, args.rounds)
+    _print(rows, memory, large)
+    if args.out:
+        report = {**provenance(args.threads, args.rounds), "sizes": asdict(sizes)}
+        report |= {"timing": [asdict(row) for row in rows], "memory": memory, "large_memory": large}
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def cases(sizes: Sizes, parts: list[str], small: bool) -> Iterator[Case]:
+    """Decisions in both precisions, a decoder step, an update of PPO."""
+    if "decision" in parts:
+        model = WorldModel(OBSERVATIONS, ACTIONS)
+        searches = ({**PAPER, "num_iterations": 2}, {**EMBEDDED, "num_iterations": 2}) if small else (PAPER, EMBEDDED)
+        for precision in PRECISIONS:
+            yield embedded_case(model, 1, precision, *searches)
+    if "decoder" in parts:
+        yield decoder_case(sizes)
+    if "ppo" in parts:
+        yield ppo_case(sizes)
+
+
+def memories(sizes: Sizes, parts: list[str]) -> Iterator[dict[str, Any]]:
+    """Peaks of a decoder step and of an update of PPO, by each way."""
+    if "decoder" in parts:
+        yield from _peaks(f"decoder step, {sizes.beliefs} beliefs", decoder_works(sizes))
+    if "ppo" in parts:
+        yield from _peaks(f"PPO update, {sizes.times} x {sizes.envs} steps", ppo_works(sizes))
+
+
+def large_memory(sizes: Sizes, small: bool) -> Iterator[dict[str, Any]]:
+    """Peaks of a decoder step of the paper's preset: estimated from fewer beliefs, and with checkpoint measured.
+
+    The peak is in proportion to the beliefs, as all that a step allocates but a few kilobytes is.
+    """
+    large = sizes if small else replace(sizes, **LARGE)
+    large = replace(large, beliefs=max(large.beliefs, SHARE))
+    few = replace(large, beliefs=large.beliefs // SHARE)
+    for way in (THROUGH, "checkpoint"):
+        estimate = SHARE * peak_bytes(decoder_step(few, **WAYS[way]))
+        measure = way == "checkpoint" and estimate < LIMIT
+        measured = peak_bytes(decoder_step(large, **WAYS[way])) if measure else None
+        yield {
+            "what": f"decoder step, {large.beliefs} beliefs, {large.iterations} iterations",
+            "way": way,
+            "estimate_mib": estimate / 2**20,
+            "peak_mib": None if measured is None else measured / 2**20,
+        }
+
+
+def _peaks(what: str, works: Mapping[str, Work]) -> Iterator[dict[str, Any]]:
+    first = None
+    for way, work in works.items():
+        console.print(f"memory: {what}, {way}", style="dim", highlight=False)
+        peak = peak_bytes(work) / 2**20
+        first = first or peak
+        yield {"what": what, "way": way, "peak_mib": peak, "share": peak / first}
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
+    parser.add_argument("--rounds", type=int, default=5, help="of ours, floor and peers in turn")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts")
+    parser.add_argument("--large", action="store_true", help="also the memory of 64 beliefs and 10 iterations")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, in seconds: a trial, not a result")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    return parser.parse_args()
+
+
+def _print(rows: list[Row], memory: list[dict[str, Any]], large: list[dict[str, Any]]) -> None:
+    console.print(timing_table(rows), _memory_table(memory))
+    if large:
+        console.print(_large_table(large))
+
+
+def _memory_table(memory: list[dict[str, Any]]) -> Table:
+    table = plain_table("Peak memory", "what", "way", "MiB", f"/ {THROUGH}")
+    for entry in memory:
+        table.add_row(entry["what"], entry["way"], f"{entry['peak_mib']:.1f}", f"{entry['share']:.3f}")
+    return table
+
+
+def _large_table(large: list[dict[str, Any]]) -> Table:
+    table = plain_table("Peak memory, the paper's preset, MiB", "what", "way", f"{SHARE} x a {SHARE}th", "measured")
+    for entry in large:
+        measured = "" if entry["peak_mib"] is None else f"{entry['peak_mib']:.1f}"
+        table.add_row(entry["what"], entry["way"], f"{entry['estimate_mib']:.1f}", measured)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Learning through the embedded planner: a decoder step of PlaNet's phase 2, and an update of PPO in phase 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from measure import Case, Work
+from peers import dcem_by, detached_bisection
+from planet_peers import PlainModel
+from planner import ACTIONS, BOUNDS, HORIZON, LATENTS, OBSERVATIONS, latent_planner
+from torch import Tensor, nn
+
+from lit_dcem import (
+    DCEM,
+    ActionDecoder,
+    EmbeddingLoss,
+    Objective,
+    PlanetPhase2,
+    PlanetPhase3,
+    PolicyGradient,
+    ValueHead,
+    WorldModel,
+)
+from lit_dcem.experiments.ppo import log_density
+from lit_dcem.models.belief import Belief
+from lit_dcem.planning.model_planner import imagined_returns
+
+STD = 0.5
+"""of the first candidates, the planner's default"""
+THROUGH = "through the search"
+WAYS: dict[str, dict[str, Any]] = {
+    THROUGH: {},
+    "checkpoint": {"checkpoint": True},
+    "grad_iterations 1": {"grad_iterations": 1},
+}
+"""for the gradient to go through a search, as options of the solver; the paper's comes first"""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a search, and of what is searched from."""
+
+    candidates: int = 100
+    elites: int = 10
+    iterations: int = 5
+    beliefs: int = 16
+    """of a decoder step"""
+    times: int = 6
+    """of an update of PPO"""
+    envs: int = 10
+    """at each time"""
+
+    @property
+    def search(self) -> dict[str, int]:
+        """As options of the solver."""
+        return {
+            "num_candidates": self.candidates,
+            "num_elites": self.elites,
+            "num_iterations": self.iterations,
+        }
+
+
+def decoder_case(sizes: Sizes) -> Case:
+    """A decoder step through the search, against the other ways and plain tensors."""
+    works = decoder_works(sizes)
+    what = f"decoder step, {sizes.beliefs} beliefs"
+    return Case(what, works.pop(THROUGH), works, "imagination alone", _imagination(sizes, sizes.beliefs, 1))
+
+
+def decoder_works(sizes: Sizes) -> dict[str, Work]:
+    """A decoder step by each way. At temperature 0 its loss is that of configs/cheetah_phase2_fast.yaml."""
+    works = {name: decoder_step(sizes, **options) for name, options in WAYS.items()}
+    hard = {"loss": EmbeddingLoss(answer=0.0, best=0.5, elites=0.5, num_elites=5), "temperature": 0.0}
+    works["temperature 0, best and elites"] = decoder_step(sizes, **hard)
+    works["bfloat16"] = decoder_step(sizes, precision="bfloat16")
+    works["temperature 0, best and elites, bfloat16"] = decoder_step(sizes, precision="bfloat16", **hard)
+    works["plain tensors"] = _plain_decoder_step(sizes)
+    return works
+
+
+def decoder_step(sizes: Sizes, loss: EmbeddingLoss | None = None, precision: str = "float32", **options: Any) -> Work:
+    """Loss of phase 2 and its gradient in the decoder; the options are the solver's."""
+    planner = latent_planner(DCEM(**sizes.search, **BOUNDS, **options), precision)
+    module = PlanetPhase2(WorldModel(OBSERVATIONS, ACTIONS), planner, loss=loss)
+    belief, parameters = _beliefs(sizes.beliefs), list(planner.decoder.parameters())
+    return lambda: torch.autograd.grad(module.decoder_loss(belief), parameters)
+
+
+def ppo_case(sizes: Sizes) -> Case:
+    """An update of PPO through the search, against the other ways and plain tensors."""
+    works = ppo_works(sizes)
+    what = f"PPO update, {sizes.times} x {sizes.envs} steps"
+    return Case(what, works.pop(THROUGH), works, "imagination alone", _imagination(sizes, sizes.envs, sizes.times))
+
+
+def ppo_works(sizes: Sizes) -> dict[str, Work]:
+    """An update by each way. At temperature 0 the decoder alone learns, by the answer alone."""
+    works = {name: _ppo_update(sizes, **options) for name, options in WAYS.items()}
+    works["temperature 0, decoder alone"] = _ppo_update(sizes, temperature=0.0)
+    works["plain tensors"] = _plain_ppo_update(sizes)
+    return works
+
+
+def _ppo_update(sizes: Sizes, **options: Any) -> Work:
+    """The policy's loss and its gradient in the decoder and, if any reaches it, the reward head."""
+    planner, model = latent_planner(DCEM(**sizes.search, **BOUNDS, **options)), WorldModel(OBSERVATIONS, ACTIONS)
+    tuned = ("decoder", "reward") if planner.solver.is_differentiable else ("decoder",)
+    learner = PolicyGradient(ValueHead(), ACTIONS)
+    PlanetPhase3(model, planner, learner, {name: {} for name in tuned})  # freezes all that is not tuned
+    return _policy_gradient(sizes, learner, partial(planner.act, model, seed=0), _learning(model, planner))
+
+
+def _policy_gradient(
+    sizes: Sizes, learner: PolicyGradient, act: Callable[[Belief], Tensor], parameters: list[Tensor]
+) -> Work:
+    """Of a batch whose actions were drawn around what ``act`` answers now."""
+    belief = _beliefs(sizes.times, sizes.envs)
+    with torch.no_grad():
+        mean = torch.stack([act(Belief(*time)) for time in zip(*belief, strict=True)])
+        sample = mean + learner.std * torch.randn_like(mean)
+        old = log_density(sample, mean, learner.std)
+    steps = {**belief._asdict(), "mean": mean, "sample": sample, "std": learner.std.expand_as(mean).detach()}
+    steps |= {"log_density": old, "advantages": torch.randn_like(old), "counts": torch.ones_like(old).bool()}
+    return lambda: torch.autograd.grad(learner.weighted(learner.policy_loss(steps, act)), parameters)
+
+
+def _imagination(sizes: Sizes, num_beliefs: int, searches: int) -> Work:
+    """All that so many searches imagine, forward: nothing is drawn, decoded, weighed or differentiated."""
+    model, batch = WorldModel(OBSERVATIONS, ACTIONS), (HORIZON, num_beliefs, sizes.candidates)
+    belief = Belief(*(part.unsqueeze(1) for part in _beliefs(num_beliefs)))
+    actions = 2 * torch.rand(*batch, ACTIONS) - 1
+    noise = model.rssm.draw_noise(actions)
+
+    @torch.no_grad()
+    def work() -> None:
+        for _ in range(searches * sizes.iterations):
+            imagined_returns(model, belief, actions, noise)
+
+    return work
+
+
+def _plain_decoder_step(sizes: Sizes) -> Work:
+    plain, decoder = _plain()
+    belief, parameters = _beliefs(sizes.beliefs), list(decoder.parameters())
+
+    def step() -> object:
+        objective = _plain_objective(plain, decoder, belief)
+        answer = _plain_search(sizes, objective, sizes.beliefs)
+        return torch.autograd.grad(objective(answer.unsqueeze(1)).mean(), parameters)
+
+    return step
+
+
+def _plain_ppo_update(sizes: Sizes) -> Work:
+    plain, decoder = _plain()
+    plain.reward.requires_grad_()
+
+    def act(belief: Belief) -> Tensor:
+        return decoder(_plain_search(sizes, _plain_objective(plain, decoder, belief), sizes.envs))[:, 0]
+
+    return _policy_gradient(sizes, PolicyGradient(ValueHead(), ACTIONS), act, _learning(plain, decoder))
+
+
+def _plain() -> tuple[PlainModel, ActionDecoder]:
+    return PlainModel(OBSERVATIONS, ACTIONS).requires_grad_(False), ActionDecoder(LATENTS, HORIZON, ACTIONS)
+
+
+def _plain_search(sizes: Sizes, objective: Objective, problems: int) -> Tensor:
+    mean = torch.zeros(problems, LATENTS)
+    return dcem_by(detached_bisection, objective, mean, torch.full_like(mean, STD), **sizes.search)
+
+
+def _plain_objective(plain: PlainModel, decoder: ActionDecoder, belief: Belief) -> Objective:
+    """Minus the returns of points ``[B, N, D]``, from beliefs ``[B, size]``."""
+
+    def objective(points: Tensor) -> Tensor:
+        deter, stoch = (part.repeat_interleave(points.shape[1], 0) for part in belief)
+        return -plain.returns(deter, stoch, decoder(points).flatten(0, 1)).view(points.shape[:2])
+
+    return objective
+
+
+def _beliefs(*batch: int) -> Belief:
+    """Within the range of a GRU, and around zero."""
+    return Belief(2 * torch.rand(*batch, 200) - 1, torch.randn(*batch, 30))
+
+
+def _learning(*modules: nn.Module) -> list[Tensor]:
+    return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
