@@ -7,9 +7,10 @@ import pytest
 from pytorch_lightning.cli import LightningCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OTHER_COMMANDS = ("debug", "debug_planet", "sweep_cartpole", "cartpole_expert", "cartpole_pca")
+OTHER_COMMANDS = ("debug", "debug_planet", "debug_phase3", "sweep_cartpole", "cartpole_expert", "cartpole_pca")
 WHOLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHER_COMMANDS)
-PLANET = [path for path in WHOLE if "_phase" in path.stem]
+PHASE3 = [path for path in WHOLE if "_phase3" in path.stem]
+PLANET = [path for path in WHOLE if "_phase" in path.stem and path not in PHASE3]
 
 
 def with_debug(paths, debug):
@@ -19,7 +20,7 @@ def with_debug(paths, debug):
 
 
 CASES = [pytest.param(path, [], id=path.stem) for path in WHOLE]
-CASES += with_debug(WHOLE, "debug") + with_debug(PLANET, "debug_planet")
+CASES += with_debug(WHOLE, "debug") + with_debug(PLANET, "debug_planet") + with_debug(PHASE3, "debug_phase3")
 
 
 @pytest.mark.parametrize(("path", "extra"), CASES)
