@@ -11,7 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is imported: the profiler must not write to stderr
+# Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import torch
 from controller_cases import THROUGH, WAYS, Sizes, decoder_case, decoder_step, decoder_works, ppo_case, ppo_works

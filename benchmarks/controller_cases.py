@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,9 +23,10 @@ from lit_dcem import (
     ValueHead,
     WorldModel,
 )
+from lit_dcem.experiments.policy_gradient import Plan
 from lit_dcem.experiments.ppo import log_density
 from lit_dcem.models.belief import Belief
-from lit_dcem.planning.model_planner import imagined_returns
+from lit_dcem.planning.model_planner import Rest, imagined_returns
 
 STD = 0.5
 """of the first candidates, the planner's default"""
@@ -101,31 +100,34 @@ def ppo_works(sizes: Sizes) -> dict[str, Work]:
     """An update by each way. At temperature 0 the decoder alone learns, by the answer alone."""
     works = {name: _ppo_update(sizes, **options) for name, options in WAYS.items()}
     works["temperature 0, decoder alone"] = _ppo_update(sizes, temperature=0.0)
+    works["temperature 0, decoder alone, bfloat16"] = _ppo_update(sizes, precision="bfloat16", temperature=0.0)
     works["plain tensors"] = _plain_ppo_update(sizes)
     return works
 
 
-def _ppo_update(sizes: Sizes, **options: Any) -> Work:
+def _ppo_update(sizes: Sizes, precision: str = "float32", **options: Any) -> Work:
     """The policy's loss and its gradient in the decoder and, if any reaches it, the reward head."""
-    planner, model = latent_planner(DCEM(**sizes.search, **BOUNDS, **options)), WorldModel(OBSERVATIONS, ACTIONS)
+    planner = latent_planner(DCEM(**sizes.search, **BOUNDS, **options), precision)
+    model, learner = WorldModel(OBSERVATIONS, ACTIONS), PolicyGradient(ValueHead(), ACTIONS)
     tuned = ("decoder", "reward") if planner.solver.is_differentiable else ("decoder",)
-    learner = PolicyGradient(ValueHead(), ACTIONS)
     PlanetPhase3(model, planner, learner, {name: {} for name in tuned})  # freezes all that is not tuned
-    return _policy_gradient(sizes, learner, partial(planner.act, model, seed=0), _learning(model, planner))
+
+    def plan(belief: Belief, rest: Rest | None) -> Tensor:
+        return planner.act(model, belief, 0, rest)
+
+    return _policy_gradient(sizes, learner, plan, _learning(model, planner))
 
 
-def _policy_gradient(
-    sizes: Sizes, learner: PolicyGradient, act: Callable[[Belief], Tensor], parameters: list[Tensor]
-) -> Work:
-    """Of a batch whose actions were drawn around what ``act`` answers now."""
+def _policy_gradient(sizes: Sizes, learner: PolicyGradient, plan: Plan, parameters: list[Tensor]) -> Work:
+    """Of a batch whose actions were drawn around what is planned now."""
     belief = _beliefs(sizes.times, sizes.envs)
     with torch.no_grad():
-        mean = torch.stack([act(Belief(*time)) for time in zip(*belief, strict=True)])
+        mean = torch.stack([plan(Belief(*time), None)[:, 0] for time in zip(*belief, strict=True)])
         sample = mean + learner.std * torch.randn_like(mean)
         old = log_density(sample, mean, learner.std)
     steps = {**belief._asdict(), "mean": mean, "sample": sample, "std": learner.std.expand_as(mean).detach()}
     steps |= {"log_density": old, "advantages": torch.randn_like(old), "counts": torch.ones_like(old).bool()}
-    return lambda: torch.autograd.grad(learner.weighted(learner.policy_loss(steps, act)), parameters)
+    return lambda: torch.autograd.grad(learner.weighted(learner.policy_loss(steps, plan)), parameters)
 
 
 def _imagination(sizes: Sizes, num_beliefs: int, searches: int) -> Work:
@@ -159,10 +161,10 @@ def _plain_ppo_update(sizes: Sizes) -> Work:
     plain, decoder = _plain()
     plain.reward.requires_grad_()
 
-    def act(belief: Belief) -> Tensor:
-        return decoder(_plain_search(sizes, _plain_objective(plain, decoder, belief), sizes.envs))[:, 0]
+    def plan(belief: Belief, _: Rest | None) -> Tensor:
+        return decoder(_plain_search(sizes, _plain_objective(plain, decoder, belief), sizes.envs))
 
-    return _policy_gradient(sizes, PolicyGradient(ValueHead(), ACTIONS), act, _learning(plain, decoder))
+    return _policy_gradient(sizes, PolicyGradient(ValueHead(), ACTIONS), plan, _learning(plain, decoder))
 
 
 def _plain() -> tuple[PlainModel, ActionDecoder]:

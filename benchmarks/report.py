@@ -52,6 +52,7 @@ def provenance(threads: list[int], rounds: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": threads,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "rounds": rounds,
     }
 

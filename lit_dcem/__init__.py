@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_dcem.data.cartpole import CartpoleStates
+    from lit_dcem.data.joint import JointRollouts
     from lit_dcem.data.on_policy import OnPolicyRollouts
     from lit_dcem.data.regression import RegressionData
     from lit_dcem.data.rollouts import Rollouts
     from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
     from lit_dcem.experiments.embedding_loss import EmbeddingLoss
     from lit_dcem.experiments.energy_regression import EnergyRegression
+    from lit_dcem.experiments.planet_joint import PlanetJoint
     from lit_dcem.experiments.planet_phase1 import PlanetPhase1
     from lit_dcem.experiments.planet_phase2 import PlanetPhase2
     from lit_dcem.experiments.planet_phase3 import PlanetPhase3
@@ -48,11 +50,13 @@ _HOMES = {
     "EnergyRegression": "experiments.energy_regression",
     "FullSpacePlanner": "planning.cartpole",
     "Iteration": "types",
+    "JointRollouts": "data.joint",
     "LatentPlanner": "planning.latent_planner",
     "ModelPolicy": "planning.model_policy",
     "Objective": "types",
     "OnPolicyRollouts": "data.on_policy",
     "PCAPlanner": "planning.cartpole_pca",
+    "PlanetJoint": "experiments.planet_joint",
     "PlanetPhase1": "experiments.planet_phase1",
     "PlanetPhase2": "experiments.planet_phase2",
     "PlanetPhase3": "experiments.planet_phase3",
@@ -84,11 +88,13 @@ __all__ = [
     "EnergyRegression",
     "FullSpacePlanner",
     "Iteration",
+    "JointRollouts",
     "LatentPlanner",
     "ModelPolicy",
     "Objective",
     "OnPolicyRollouts",
     "PCAPlanner",
+    "PlanetJoint",
     "PlanetPhase1",
     "PlanetPhase2",
     "PlanetPhase3",

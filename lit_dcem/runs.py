@@ -13,7 +13,7 @@ from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.errors import UsageError
 
-ROLLOUTS = ("lit_dcem.Rollouts", "lit_dcem.OnPolicyRollouts")
+ROLLOUTS = ("lit_dcem.Rollouts", "lit_dcem.OnPolicyRollouts", "lit_dcem.JointRollouts")
 
 
 def load_module(path: str | Path) -> pl.LightningModule:

@@ -74,7 +74,7 @@ def test_every_ratio_is_one_before_the_first_update(tmp_path, options):
     still = {"tuned": {"decoder": {"lr": 0.0}}, "value_options": {"lr": 0.0}}
     rows, *_ = recorded(tmp_path, 2, **still, **options)
     assert len(rows) == 8
-    assert all(row["train/ratio"] == 0 and row["train/kl"] == 0 for row in rows)
+    assert all(row["train/ratio"] == 0 and row["train/policy_kl"] == 0 for row in rows)
 
 
 def test_updates_move_the_ratio(tmp_path):
@@ -168,7 +168,7 @@ def test_a_plan_depends_on_its_belief_and_the_seed_alone():
 def test_too_large_a_step_leaves_the_rest_of_the_passes_to_the_value(tmp_path):
     torch.manual_seed(0)
     rows, phase, _ = recorded(tmp_path, 2, learner={"max_kl": 1e-12}, tuned={"decoder": {"lr": 0.05}})
-    assert [row["train/kl"] > 0 for row in rows] == [False, True, False, True]  # one update an epoch counts
+    assert [row["train/policy_kl"] > 0 for row in rows] == [False, True, False, True]  # one update an epoch counts
     once = module()
     assert not torch.equal(
         phase.policy_gradient.value.layers.first.weight, once.policy_gradient.value.layers.first.weight
@@ -230,7 +230,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(tmp_path, changes, messa
         ({"tuned": {"head": {}}}, "got head"),
         ({"tuned": {"reward": {}}, "solver": SEARCH}, "reach reward at a temperature above 0 alone, got temperature 0"),
         ({"tuned": {"reward": {}}, "planner": {"precision": "bfloat16"}}, "in precision float32 alone, got bfloat16"),
-        ({"planner": {"warm_start": True}}, "depends on the belief alone, got one with warm_start"),
+        ({"planner": {"warm_start": True}}, "begins from zero each time, got one with warm_start"),
         ({"learner": {"std": 0.0}}, "std must be positive and finite, got 0.0"),
         ({"learner": {"trace": 1.5}}, "discount and trace between 0 and 1, got"),
     ],

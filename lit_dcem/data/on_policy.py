@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.data.environment_data import EnvironmentData, check_counts
+from lit_dcem.data.episode import Sequences
 from lit_dcem.data.stream import Stream
 from lit_dcem.data.trajectories import Collected, Trajectories, collect
 from lit_dcem.types import Policy
@@ -38,6 +39,8 @@ class OnPolicyBatch(NamedTuple):
     """spent on choosing actions since the last batch"""
     environment_seconds: float
     """spent in the simulator since the last batch"""
+    sequences: Sequences | None = None
+    """of a replay, if there is one (`JointRollouts`)"""
 
 
 class OnPolicyRollouts(EnvironmentData):
@@ -103,18 +106,24 @@ class OnPolicyRollouts(EnvironmentData):
         return Stream(self._draw, self.passes * self.num_batches, self.seed, self._trainer.global_rank)
 
     def state_dict(self) -> dict[str, Any]:
-        assert self._envs is not None
-        own = {"seed": self.seed, "counts": [self._updates, self._agent_steps, self._episodes]}
-        between = self._updates % (self.passes * self.num_batches) == 0
-        return self._gathered({**own, "envs": self._envs.state_dict(), "steps": {} if between else self._steps})
+        return self._gathered(self._state())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._envs is None:
-            return
-        own = self._own(state_dict)
-        self.seed, self._steps = own["seed"], own["steps"]
-        self._updates, self._agent_steps, self._episodes = own["counts"]
-        self._envs.load_state_dict(own["envs"])
+        if self._envs is not None:
+            self._load(self._own(state_dict))
+
+    def _state(self) -> dict[str, Any]:
+        """Of this process; between two steps of PPO the last collection is not needed any more."""
+        assert self._envs is not None
+        between = self._updates % (self.passes * self.num_batches) == 0
+        own = {"seed": self.seed, "counts": [self._updates, self._agent_steps, self._episodes]}
+        return {**own, "envs": self._envs.state_dict(), "steps": {} if between else self._steps}
+
+    def _load(self, state: dict[str, Any]) -> None:
+        assert self._envs is not None
+        self.seed, self._steps = state["seed"], state["steps"]
+        self._updates, self._agent_steps, self._episodes = state["counts"]
+        self._envs.load_state_dict(state["envs"])
 
     def _draw(self, generator: torch.Generator) -> OnPolicyBatch:
         """The next batch; the first one of an epoch of new episodes."""

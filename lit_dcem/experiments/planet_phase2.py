@@ -140,9 +140,12 @@ class PlanetPhase2(PlanetPhase1):
         return Belief(*(part[index] for part in flat))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimize(self.groups(), self.optimizer, self.lr_scheduler, "val/return")
+
+    def groups(self) -> list[dict[str, Any]]:
+        """World model and decoder, for the optimizer."""
         decoder = {"params": self.planner.decoder.parameters(), "clip": self.decoder_clip, **self.decoder_options}
-        groups = [{"params": self.world_model.parameters()}, decoder]
-        return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
+        return [{"params": self.world_model.parameters()}, decoder]
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

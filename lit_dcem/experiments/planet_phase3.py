@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lit_dcem.data.evaluation_episodes import Evaluation
 from lit_dcem.data.on_policy import OnPolicyBatch, OnPolicyRollouts
 from lit_dcem.experiments.chaining import start_from
-from lit_dcem.experiments.planet import Planet, data_of
+from lit_dcem.experiments.planet import data_of
 from lit_dcem.experiments.policy_gradient import PolicyGradient
+from lit_dcem.experiments.policy_learning import LearnsPolicy, check_policy_planner
 from lit_dcem.experiments.training import clip_groups, optimize
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.latent_planner import LatentPlanner
-from lit_dcem.planning.plan_policy import PlanPolicy
 
 PARTS = ("decoder", "reward", "transition")
 
 
-class PlanetPhase3(Planet):
+class PlanetPhase3(LearnsPolicy):
     """Makes the embedded controller the policy of PPO, whose gradients reach decoder and model through DCEM.
 
     An action is drawn from a Gaussian around the first action of a plan. `OnPolicyRollouts` collects episodes, and an
     epoch of updates learns from them: one step of PPO. The noise of the search is the same for all beliefs of such a
     step, in collection and updates, and another one in the next step. The world model is not trained on what was seen.
 
-    Logs, beside what `Planet` logs, ``train/policy``, ``train/value`` (losses), ``train/kl``, ``train/clipped``,
-    ``train/ratio`` (of the policy to the one that acted, see `ppo`), ``train/entropy``, and ``train/ppo_steps`` and
-    ``val/ppo_steps``.
+    Logs what `LearnsPolicy` logs.
 
     Args:
         world_model: of phase 2; its sizes must be those of the environment.
@@ -75,57 +71,13 @@ class PlanetPhase3(Planet):
         self.lr_scheduler = lr_scheduler
         self._freeze()
 
-    @property
-    def exploring_policy(self) -> PlanPolicy:
-        """The policy that PPO learns: actions are drawn."""
-        learner = self.policy_gradient
-        return PlanPolicy(self.policy, learner.value, lambda: learner.std, self.search_seed)
-
-    def search_seed(self) -> int:
-        """Of the search's noise in this step of PPO, the same on all processes."""
-        words = np.random.SeedSequence((self._rollouts().seed, self.current_epoch)).generate_state(1, np.uint64)
-        return int(words[0]) % 2**63
-
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        self._rollouts().connect(self.policy, self.exploring_policy, self.policy_gradient.prepare)
-
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
             start_from(self.start, self, ["world_model", "scale", "planner.decoder"], "PlanetPhase2", self._rollouts())
 
-    def on_train_batch_start(self, batch: OnPolicyBatch, batch_idx: int) -> None:
-        super().on_train_batch_start(batch, batch_idx)
-        if batch_idx == 0:
-            self.policy_gradient.begin(self.current_epoch)
-
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
         self._log_progress(batch)
-        self.log("train/ppo_steps", float(batch.ppo_steps), batch_size=1)
-        return self._value_loss(batch) + self._policy_loss(batch)
-
-    def _value_loss(self, batch: OnPolicyBatch) -> Tensor:
-        loss = self.policy_gradient.value_loss(batch.steps)
-        self.log("train/value", loss, batch_size=1)
-        return self.policy_gradient.value_coefficient * loss
-
-    def _policy_loss(self, batch: OnPolicyBatch) -> Tensor:
-        learner = self.policy_gradient
-        if learner.stopped:  # every parameter is in the graph all the same, which DDP wants
-            return torch.stack([parameter.sum() for parameter in self._policy_parameters()]).sum() * 0.0
-        parts = learner.policy_loss(batch.steps, self.exploring_policy.plan)
-        logged = {"policy": parts.policy.loss, "clipped": parts.policy.clipped, "ratio": parts.policy.ratio}
-        logged |= {"kl": parts.kl, "entropy": parts.entropy}
-        self.log_dict({f"train/{name}": value for name, value in logged.items()}, batch_size=1)
-        if learner.max_kl is not None:
-            kl = self.trainer.strategy.reduce(parts.kl, reduce_op="mean")
-            learner.stopped.fill_(kl > learner.max_kl)
-        return learner.weighted(parts) * ~learner.stopped
-
-    def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
-        super().validation_step(batch, batch_idx)
-        if self.trainer.state.fn == "fit":
-            self.log("val/ppo_steps", float(self._rollouts().ppo_steps), batch_size=1)
+        return self.value_loss(batch) + self.policy_loss(batch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = [{"params": list(self._part(name).parameters()), **given} for name, given in self.tuned.items()]
@@ -138,12 +90,11 @@ class PlanetPhase3(Planet):
     ) -> None:
         """Clip the gradients of each group apart; while only the value learns, momentum must not move the rest."""
         if self.policy_gradient.stopped:
-            for parameter in self._policy_parameters():
+            for parameter in self.policy_parameters():
                 parameter.grad = None
         clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def _policy_parameters(self) -> list[nn.Parameter]:
-        """All that the policy's loss reaches."""
+    def policy_parameters(self) -> list[nn.Parameter]:
         std = [self.policy_gradient.log_std] if self.policy_gradient.log_std.requires_grad else []
         return [parameter for name in self.tuned for parameter in self._part(name).parameters()] + std
 
@@ -170,8 +121,7 @@ def check_tuned(tuned: dict[str, dict[str, Any]], planner: LatentPlanner) -> Non
     unknown = [name for name in tuned if name not in PARTS]
     if unknown or not tuned:
         raise ValueError(f"tuned must be some of {', '.join(PARTS)}, got {', '.join(unknown) or 'none'}.")
-    if planner.warm_start:
-        raise ValueError("PPO needs a planner that depends on the belief alone, got one with warm_start.")
+    check_policy_planner(planner)
     model = [name for name in tuned if name != "decoder"]
     if model and not planner.solver.is_differentiable:
         raise ValueError(f"Gradients reach {model[0]} at a temperature above 0 alone, got temperature 0.")

@@ -117,29 +117,35 @@ class ModelPlanner(nn.Module, ABC):
         return chosen[:, 0], after | ({"plan": chosen} if self.keep_plans else {})
 
     def solve(
-        self, model: WorldModel, belief: Belief, begin: PolicyState | None = None, common_noise: bool = False
+        self,
+        model: WorldModel,
+        belief: Belief,
+        begin: PolicyState | None = None,
+        common_noise: bool = False,
+        frozen: bool = False,
     ) -> Solution:
         """Search for each belief ``[E, size]``; from zero unless ``begin`` has the first mean, and a candidate."""
         solver = self.solver.replace(common_noise=True) if common_noise else self.solver
         mean = belief.deter.new_zeros(len(belief.deter), self.size(model.rssm.action_dim))
         if begin:
             mean, solver = begin["mean"], solver.replace(warm_start=begin["best"].unsqueeze(1))
-        objective = self.objective(model, belief, common_noise=common_noise)
+        objective = self.objective(model, belief, frozen, common_noise)
         return solver(objective, mean, torch.full_like(mean, self.initial_std))
 
     def act(
-        self, model: WorldModel, belief: Belief, seed: int, rest: Rest | None = None
+        self, model: WorldModel, belief: Belief, seed: int, rest: Rest | None = None, frozen: bool = False
     ) -> Float[Tensor, "envs horizon action"]:
         """A plan from zero, which depends on the belief, the rest of the last plan, the model and a seed alone.
 
         All environments see the same noise, so that the answer for one does not depend on the others. If grad is
-        enabled, gradients go through the search as far as it is differentiable, and to what decodes its answer.
+        enabled, gradients go through the search as far as it is differentiable, and to what decodes its answer; unless
+        it is ``frozen``, also to the model.
         """
         differentiable = torch.is_grad_enabled() and self.solver.is_differentiable
         with isolate_rng():
             torch.manual_seed(seed)
             with torch.set_grad_enabled(differentiable):
-                solution = self.solve(model, belief, common_noise=True)
+                solution = self.solve(model, belief, common_noise=True, frozen=frozen)
             return self._choose(model, belief, self._plan(solution), rest, common_noise=True)
 
     def rest_of(self, plans: PolicyState, first: Bool[Tensor, " envs"]) -> Rest | None:

@@ -31,6 +31,8 @@ class PlanPolicy:
     """gives the standard deviation"""
     seed: Callable[[], int]
     """gives the seed of the search's noise (common random numbers)"""
+    frozen: bool = False
+    """let no gradient reach the world model"""
 
     @torch.no_grad()
     def __call__(
@@ -50,7 +52,7 @@ class PlanPolicy:
 
     def plan(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs horizon action"]:
         """The plan at each belief ``[E, size]``; differentiable, if grad is enabled."""
-        return self.planned.planner.act(self.planned.model, belief, self.seed(), rest)
+        return self.planned.planner.act(self.planned.model, belief, self.seed(), rest, self.frozen)
 
     @staticmethod
     def _remembered(rest: Rest | None, plan: Tensor) -> PolicyState:
