@@ -7,7 +7,15 @@ import pytest
 from pytorch_lightning.cli import LightningCLI
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-OTHER_COMMANDS = ("debug", "debug_planet", "debug_phase3", "sweep_cartpole", "cartpole_expert", "cartpole_pca")
+OTHER_COMMANDS = (
+    "debug",
+    "debug_planet",
+    "debug_phase3",
+    "debug_joint",
+    "sweep_cartpole",
+    "cartpole_expert",
+    "cartpole_pca",
+)
 WHOLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHER_COMMANDS)
 PHASE3 = [path for path in WHOLE if "_phase3" in path.stem]
 PLANET = [path for path in WHOLE if "_phase" in path.stem and path not in PHASE3]
@@ -21,6 +29,7 @@ def with_debug(paths, debug):
 
 CASES = [pytest.param(path, [], id=path.stem) for path in WHOLE]
 CASES += with_debug(WHOLE, "debug") + with_debug(PLANET, "debug_planet") + with_debug(PHASE3, "debug_phase3")
+CASES += with_debug([CONFIGS / "cheetah_joint.yaml"], "debug_joint")
 
 
 @pytest.mark.parametrize(("path", "extra"), CASES)
