@@ -119,7 +119,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _print(rows: list[Row], memory: list[dict[str, Any]], large: list[dict[str, Any]]) -> None:
-    console.print(timing_table(rows), _memory_table(memory))
+    console.print(timing_table(rows))
+    if memory:
+        console.print(_memory_table(memory))
     if large:
         console.print(_large_table(large))
 
