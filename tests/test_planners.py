@@ -133,6 +133,27 @@ def some_belief(count, seed=1):
     return Belief(torch.rand(count, 32, generator=generator) - 0.5, torch.randn(count, 4, generator=generator))
 
 
+def test_a_plan_is_kept_while_no_new_one_promises_more():
+    """A search of two candidates hardly finds a better plan than what is left of the best one."""
+    poor = {"num_candidates": 2, "num_elites": 1, "num_iterations": 1, **BOUNDS}
+    belief = place([1.0, -0.5], [-0.8, 0.2])
+    plan = torch.cat([torch.zeros(2, 1, ACTIONS), best_actions(belief.deter)[:, : HORIZON - 1]], 1)
+    planner = CEMPlanner(DCEM(**poor), horizon=HORIZON, keep_plans=True)
+    actions, after = act(planner, LinearModel(), belief, [False, True], {"plan": plan})
+    assert torch.equal(actions[0], plan[0, 1]) and torch.equal(after["plan"][0, :-1], plan[0, 1:])
+    assert torch.equal(after["plan"][0, -1], plan[0, -1])
+    assert not torch.equal(actions[1], plan[1, 1])  # an episode that begins has no last plan
+
+
+def test_a_better_plan_replaces_what_is_left_of_a_bad_one():
+    belief = place([1.0, -0.5], [-0.8, 0.2])
+    bad = torch.ones(2, HORIZON, ACTIONS)
+    planner = CEMPlanner(DCEM(**SEARCH), horizon=HORIZON, keep_plans=True)
+    plain = CEMPlanner(DCEM(**SEARCH), horizon=HORIZON)
+    kept, _ = act(planner, LinearModel(), belief, [False, False], {"plan": bad})
+    assert torch.equal(kept, act(plain, LinearModel(), belief, [False, False])[0])
+
+
 def test_imagined_returns_are_sums_of_rewards_along_single_rollouts():
     model, belief = world_model(), some_belief(2)
     actions, noise = torch.rand(HORIZON, 2, 3, ACTIONS), torch.randn(HORIZON, 2, 3, 4)
