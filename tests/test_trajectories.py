@@ -66,7 +66,8 @@ def test_a_limit_of_time_is_told_from_an_end():
 def test_a_step_after_which_physics_diverged_does_not_count():
     trajectories, episodes, *_ = collect(policy, Counting([3], diverges=True), 1, seed=0)
     assert trajectories.counts.T.tolist() == [[True, True, False]]
-    assert trajectories.truncated.T.tolist() == [[False, False, True]]
+    assert trajectories.truncated.T.tolist() == [[False, True, True]]  # so that no advantage reaches beyond it
+    assert trajectories.next_states["seen"][1].tolist() == [102]
     assert len(episodes[0].actions) == 2
 
 

@@ -81,11 +81,7 @@ class EnvironmentData(pl.LightningDataModule):
     def _evaluation(self, seed: int) -> EvaluationEpisodes:
         ranks, rank = self._trainer.world_size, self._trainer.global_rank
         count = math.ceil(self.evaluation_episodes / ranks)
-        return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._evaluated, lambda: self.filming)
-
-    def _evaluated(self) -> Policy:
-        """The policy of evaluations."""
-        return self._acting()
+        return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._acting, lambda: self.filming)
 
     def _acting(self) -> Policy:
         if self._policy is None:

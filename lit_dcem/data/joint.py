@@ -17,38 +17,16 @@ class JointRollouts(OnPolicyRollouts):
     """`OnPolicyRollouts` whose episodes go into a replay; every batch also has random sequences of it.
 
     Args:
-        env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
-        action_repeat: simulator steps for each action.
-        num_envs: environments that are stepped together.
-        num_episodes: collected an epoch in each process.
-        passes: over the steps of a collection.
-        num_batches: of a pass.
-        batch_steps: steps of time in a batch; if not given, all are shared out among the batches of a pass.
         batch_size: sequences of the replay in a batch (paper: 50).
         sequence_length: of each (paper: 50).
-        evaluation_episodes: of a validation or test, in all processes together, each the same every time.
-        seed: of environments, noise and batches; torch's own seed if none is given.
+        on_policy: all that `OnPolicyRollouts` takes.
 
     Raises:
         ValueError: an option out of range.
     """
 
-    def __init__(
-        self,
-        env: str,
-        action_repeat: int = 1,
-        num_envs: int = 10,
-        num_episodes: int = 10,
-        passes: int = 1,
-        num_batches: int = 10,
-        batch_steps: int | None = None,
-        batch_size: int = 50,
-        sequence_length: int = 50,
-        evaluation_episodes: int = 10,
-        seed: int | None = None,
-    ) -> None:
-        collecting = env, action_repeat, num_envs, num_episodes, passes, num_batches, batch_steps
-        super().__init__(*collecting, evaluation_episodes, seed)
+    def __init__(self, batch_size: int = 50, sequence_length: int = 50, **on_policy: Any) -> None:
+        super().__init__(**on_policy)
         check_counts(batch_size=batch_size, sequence_length=sequence_length)
         self.batch_size, self.sequence_length = batch_size, sequence_length
 

@@ -101,7 +101,7 @@ class _Collection:
         """One step, and what the policy makes of the last observations of episodes that ended with it."""
         counts = (self.done < self.shares) & ~steps.diverged
         self.states.append(state)
-        self.outcomes.append((steps.rewards, steps.terminated, steps.truncated | steps.diverged, counts))
+        self.outcomes.append((steps.rewards, steps.terminated, steps.truncated, steps.diverged, counts))
         for index, running in enumerate(self.running):
             if not steps.diverged[index]:
                 running.add(steps.observations[index], actions[index], steps.rewards[index])
@@ -119,8 +119,12 @@ class _Collection:
     def _collected(self, *last: Tensor | PolicyState | None) -> Collected:
         """Everything stacked; a next state is the one that follows, where the episode goes on."""
         following = [*self.states[1:], self.ends.get(len(self.states) - 1) or self._choose(*last)[1]]  # pyright: ignore
-        rewards, terminated, truncated, counts = (torch.stack(each) for each in zip(*self.outcomes, strict=True))
-        ended = terminated | truncated
+        outcomes = (torch.stack(each) for each in zip(*self.outcomes, strict=True))
+        rewards, terminated, truncated, diverged, counts = outcomes
+        ended = terminated | truncated | diverged
+        # What diverged says nothing of the task: the episode was cut off before it, with the state it began in to come.
+        truncated = truncated | diverged
+        truncated[:-1] |= diverged[1:] & ~ended[:-1]
         for t, end in self.ends.items():
             following[t] = {name: _where(ended[t], end[name], tensor) for name, tensor in following[t].items()}
         trajectories = Trajectories(_stacked(self.states), _stacked(following), rewards, terminated, truncated, counts)

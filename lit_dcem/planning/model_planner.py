@@ -152,7 +152,7 @@ class ModelPlanner(nn.Module, ABC):
         """What is left of the last plans, if they are kept; none where an episode begins."""
         if not self.keep_plans or "plan" not in plans:
             return None
-        plan = plans["plan"]
+        plan = plans["plan"].to(first.device)
         return Rest(torch.cat([plan[:, 1:], plan[:, -1:]], 1), ~first)
 
     def objective(
