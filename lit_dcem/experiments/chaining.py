@@ -13,14 +13,14 @@ from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.errors import UsageError
 
 
-def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, rollouts: EnvironmentData) -> None:
+def start_from(path: str, module: nn.Module, taken: Mapping[str, Sequence[str]], rollouts: EnvironmentData) -> None:
     """Take over the weights of some parts of a module from the checkpoint of an earlier phase.
 
     Args:
         path: of the checkpoint; an exported one will do, and ``checkpoints/NAME`` also finds the shipped ones.
         module: of the later phase.
-        parts: names of its submodules, which the earlier one has by the same names.
-        phase: name of the earlier class.
+        taken: for each class that it may start from, by name, the names of the submodules that it takes over, which
+            both have by the same names.
         rollouts: of the later phase, which must be of the same task.
 
     Raises:
@@ -28,13 +28,13 @@ def start_from(path: str, module: nn.Module, parts: Sequence[str], phase: str, r
     """
     checkpoint = read_checkpoint(_found(path))
     given = str(checkpoint.get("hyper_parameters", {}).get("_class_path")).removeprefix("lit_dcem.")
-    if given != phase:
-        raise UsageError(f"{type(module).__name__} starts from a checkpoint of {phase}, got one of {given} in {path}.")
+    if given not in taken:
+        raise UsageError(f"{type(module).__name__} starts from a checkpoint of {' or '.join(taken)}, got one of {given} in {path}.")
     options = checkpoint.get("datamodule_hyper_parameters", {})
     theirs, ours = (_task(given) for given in (options, vars(rollouts)))
     if theirs != ours:
         raise UsageError(f"A phase must go on with the task of the one before, {theirs} in {path}, got {ours}.")
-    for part in parts:
+    for part in taken[given]:
         weights = {
             name.removeprefix(f"{part}."): value
             for name, value in checkpoint["state_dict"].items()

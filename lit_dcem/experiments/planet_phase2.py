@@ -25,6 +25,11 @@ from lit_dcem.solvers.cem import DCEM
 
 NUM_LATENTS = 64
 """drawn to measure the decoder's logits"""
+STARTS = {
+    "PlanetPhase1": ("world_model", "scale"),
+    "PlanetPhase2": ("world_model", "scale", "planner.decoder"),
+}
+"""what it takes over from the checkpoint of a class"""
 
 
 class PlanetPhase2(PlanetPhase1):
@@ -50,7 +55,8 @@ class PlanetPhase2(PlanetPhase1):
         logit_cost: weight of the mean square of what the decoder squashes to actions, for z as a search first draws
             them. Without it the decoder drives all actions to their bounds, where the model is wrong and no gradient
             leads back; the paper has none.
-        start: checkpoint of `PlanetPhase1`, whose world model it begins with; else with a new one.
+        start: checkpoint of `PlanetPhase1`, whose world model it begins with, or of an earlier run of its own, of
+            which an exported one will do, whose decoder it goes on with, too; else with new ones.
         seed_planner: plans the actions of the seed episodes, such as phase 1's, if there is no replay of it to begin
             with; else they are uniform.
         optimizer: made from the world model's parameters and, in a group of their own, the decoder's.
@@ -105,7 +111,7 @@ class PlanetPhase2(PlanetPhase1):
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
-            start_from(self.start, self, ["world_model", "scale"], "PlanetPhase1", self._rollouts())
+            start_from(self.start, self, STARTS, self._rollouts())
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         likelihood = self._likelihood(batch)

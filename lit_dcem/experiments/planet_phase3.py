@@ -20,6 +20,9 @@ from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.latent_planner import LatentPlanner
 
 PARTS = ("decoder", "reward", "transition")
+CONTROLLER = ("world_model", "scale", "planner.decoder")
+STARTS = {"PlanetPhase2": CONTROLLER, "PlanetPhase3": (*CONTROLLER, "policy_gradient")}
+"""what it takes over from the checkpoint of a class"""
 
 
 class PlanetPhase3(LearnsPolicy):
@@ -39,7 +42,8 @@ class PlanetPhase3(LearnsPolicy):
         tuned: what learns, of "decoder", "reward" (head) and "transition" (of the RSSM), each with options of the
             optimizer (paper: lr 1e-4 or 1e-5).
         value_options: of the optimizer for the value network and the standard deviation.
-        start: checkpoint of `PlanetPhase2` to begin with.
+        start: checkpoint of `PlanetPhase2` to begin with, or of an earlier run of its own, of which an exported one will
+            do, whose value network it goes on with, too.
         optimizer: made from groups of parameters. The Trainer's ``gradient_clip_val`` (paper: 0.5) is for the norm of
             each group by itself.
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
@@ -73,7 +77,7 @@ class PlanetPhase3(LearnsPolicy):
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
-            start_from(self.start, self, ["world_model", "scale", "planner.decoder"], "PlanetPhase2", self._rollouts())
+            start_from(self.start, self, STARTS, self._rollouts())
 
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
         self._log_progress(batch)
