@@ -141,6 +141,17 @@ def test_starts_from_phase_1(tmp_path):
         assert torch.equal(phase.state_dict()[name], value), name
 
 
+def test_goes_on_from_a_checkpoint_of_its_own(tmp_path):
+    _, content = phase1(tmp_path / "phase1.ckpt")
+    earlier, _ = parts(seed=9)
+    own = {"state_dict": earlier.state_dict(), "hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase2"}}
+    torch.save({**content, **own}, tmp_path / "phase2.ckpt")
+    phase, data = parts(start=str(tmp_path / "phase2.ckpt"), optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
+    fit(tmp_path / "run", 1, make=lambda: (phase, data))
+    for name, value in earlier.state_dict().items():
+        assert torch.equal(phase.state_dict()[name], value), name
+
+
 def test_resumed_run_needs_no_checkpoint_of_phase_1(tmp_path):
     phase1(tmp_path / "phase1.ckpt")
     fit(tmp_path / "run", 1, make=parts, start=str(tmp_path / "phase1.ckpt"))
@@ -153,8 +164,8 @@ def test_resumed_run_needs_no_checkpoint_of_phase_1(tmp_path):
     ("changes", "message"),
     [
         (
-            {"hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase2"}},
-            "a checkpoint of PlanetPhase1, got one of",
+            {"hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase3"}},
+            "a checkpoint of PlanetPhase1 or PlanetPhase2, got one of",
         ),
         (
             {"datamodule_hyper_parameters": {"env": "cheetah-run", "action_repeat": 4}},

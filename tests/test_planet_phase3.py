@@ -192,10 +192,15 @@ def phase2(path):
     decoder = ActionDecoder(2, 3, 1, hidden_dim=8, num_layers=1)
     model = PlanetPhase2(WorldModel(3, 1, **SIZES), LatentPlanner(decoder, DCEM(**SEARCH)))
     model.scale.std.fill_(2.0)
+    save(path, model)
+    return model
+
+
+def save(path, model):
+    """As the command line does."""
     options = {"env": ROLLOUTS["env"], "action_repeat": ROLLOUTS["action_repeat"]}
     content = {"state_dict": model.state_dict(), "global_step": 1, "datamodule_hyper_parameters": options}
-    torch.save({**content, "hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase2"}}, path)
-    return model
+    torch.save({**content, "hyper_parameters": {"_class_path": f"lit_dcem.{type(model).__name__}"}}, path)
 
 
 def test_starts_from_phase_2(tmp_path):
@@ -207,10 +212,21 @@ def test_starts_from_phase_2(tmp_path):
         assert torch.equal(phase.state_dict()[name], value), name
 
 
+def test_goes_on_from_a_checkpoint_of_its_own(tmp_path):
+    earlier, _ = parts(seed=9)
+    save(tmp_path / "phase3.ckpt", earlier)
+    still = {"tuned": {"decoder": {"lr": 0.0}}, "value_options": {"lr": 0.0}, "learner": {"std": 0.2}}
+    phase, *_ = fit(tmp_path / "run", 1, make=parts, start=str(tmp_path / "phase3.ckpt"), **still)
+    for name, value in earlier.state_dict().items():
+        given = name in ("policy_gradient.log_std", "policy_gradient.stopped")  # by the new run
+        assert given or torch.equal(phase.state_dict()[name], value), name
+    assert phase.policy_gradient.std.item() == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase1"}}, "a checkpoint of PlanetPhase2, got one of"),
+        ({"hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase1"}}, "of PlanetPhase2 or PlanetPhase3, got one"),
         ({"datamodule_hyper_parameters": {"env": "walker-walk", "action_repeat": 2}}, "walker-walk with action repeat"),
         ({"state_dict": {}}, "must have the shapes of the model, got none and"),
     ],

@@ -29,7 +29,8 @@ def start_from(path: str, module: nn.Module, taken: Mapping[str, Sequence[str]],
     checkpoint = read_checkpoint(_found(path))
     given = str(checkpoint.get("hyper_parameters", {}).get("_class_path")).removeprefix("lit_dcem.")
     if given not in taken:
-        raise UsageError(f"{type(module).__name__} starts from a checkpoint of {' or '.join(taken)}, got one of {given} in {path}.")
+        rule = f"{type(module).__name__} starts from a checkpoint of {' or '.join(taken)}"
+        raise UsageError(f"{rule}, got one of {given} in {path}.")
     options = checkpoint.get("datamodule_hyper_parameters", {})
     theirs, ours = (_task(given) for given in (options, vars(rollouts)))
     if theirs != ours:

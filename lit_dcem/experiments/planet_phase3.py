@@ -21,7 +21,7 @@ from lit_dcem.planning.latent_planner import LatentPlanner
 
 PARTS = ("decoder", "reward", "transition")
 CONTROLLER = ("world_model", "scale", "planner.decoder")
-STARTS = {"PlanetPhase2": CONTROLLER, "PlanetPhase3": (*CONTROLLER, "policy_gradient")}
+STARTS = {"PlanetPhase2": CONTROLLER, "PlanetPhase3": (*CONTROLLER, "policy_gradient.value")}
 """what it takes over from the checkpoint of a class"""
 
 
@@ -42,8 +42,8 @@ class PlanetPhase3(LearnsPolicy):
         tuned: what learns, of "decoder", "reward" (head) and "transition" (of the RSSM), each with options of the
             optimizer (paper: lr 1e-4 or 1e-5).
         value_options: of the optimizer for the value network and the standard deviation.
-        start: checkpoint of `PlanetPhase2` to begin with, or of an earlier run of its own, of which an exported one will
-            do, whose value network it goes on with, too.
+        start: checkpoint of `PlanetPhase2` to begin with, or of an earlier run of its own, whose value network it
+            goes on with, too; an exported one will do.
         optimizer: made from groups of parameters. The Trainer's ``gradient_clip_val`` (paper: 0.5) is for the norm of
             each group by itself.
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
