@@ -117,3 +117,38 @@ def test_agrees_with_torchrl():
     batch_first = [each.T.unsqueeze(-1) for each in (values, next_values, rewards, terminated | truncated, terminated)]
     theirs, _ = functional.generalized_advantage_estimate(0.97, 0.9, *batch_first)
     assert torch.allclose(ours, theirs.squeeze(-1).T, atol=1e-5)
+
+
+def torchrl_losses(policy, critic, std, steps):
+    """Of its ClipPPOLoss, for the policy's mean and the value of each belief."""
+    modules, objectives = (pytest.importorskip(f"torchrl.{name}") for name in ("modules", "objectives"))
+    tensordict = pytest.importorskip("tensordict")
+    normal = torch.distributions.Normal
+    means = tensordict.nn.TensorDictModule(lambda belief: (policy(belief), std), ["belief"], ["loc", "scale"])
+    actor = modules.ProbabilisticActor(
+        means,
+        in_keys=["loc", "scale"],
+        distribution_class=lambda loc, scale: torch.distributions.Independent(normal(loc, scale), 1),
+    )
+    options = {"clip_epsilon": 0.2, "critic_coeff": 0.5, "loss_critic_type": "l2"}
+    loss = objectives.ClipPPOLoss(actor, modules.ValueOperator(critic, ["belief"]), **options)
+    return loss(tensordict.TensorDict(steps, [len(steps["belief"])]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_losses_agree_with_torchrl():
+    torch.manual_seed(0)
+    policy, critic, std = torch.nn.Linear(4, 2), torch.nn.Linear(4, 1), torch.rand(40, 2) + 0.3
+    beliefs, actions, advantages, returns = (torch.randn(40, size) for size in (4, 2, 1, 1))
+    new = ppo.log_density(actions, policy(beliefs), std)
+    old = (new + 0.3 * torch.randn(40)).detach()
+    given = {"belief": beliefs, "action": actions, "advantage": advantages, "value_target": returns}
+    theirs = torchrl_losses(policy, critic, std, {**given, "action_log_prob": old})
+    counts = torch.ones(40, dtype=torch.bool)
+    ours = ppo.clipped_policy_loss(new, old, advantages.squeeze(-1), counts)
+    assert torch.allclose(ours.loss, theirs["loss_objective"], atol=1e-5)
+    assert torch.allclose(ours.clipped, theirs["clip_fraction"], atol=1e-5)
+    assert torch.allclose(ppo.entropy(std).mean(), theirs["entropy"], atol=1e-5)
+    values = ppo.value_loss(critic(beliefs), returns, counts.unsqueeze(-1))
+    assert torch.allclose(values, theirs["loss_critic"], atol=1e-5)

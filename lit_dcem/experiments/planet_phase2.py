@@ -56,7 +56,7 @@ class PlanetPhase2(PlanetPhase1):
             them. Without it the decoder drives all actions to their bounds, where the model is wrong and no gradient
             leads back; the paper has none.
         start: checkpoint of `PlanetPhase1`, whose world model it begins with, or of an earlier run of its own,
-            whose decoder it goes on with, too, an exported one will do; else with new ones.
+            whose decoder it goes on with, too (an exported one will do); else with new ones.
         seed_planner: plans the actions of the seed episodes, such as phase 1's, if there is no replay of it to begin
             with; else they are uniform.
         optimizer: made from the world model's parameters and, in a group of their own, the decoder's.

@@ -43,7 +43,7 @@ class PlanetPhase3(LearnsPolicy):
             optimizer (paper: lr 1e-4 or 1e-5).
         value_options: of the optimizer for the value network and the standard deviation.
         start: checkpoint of `PlanetPhase2` to begin with, or of an earlier run of its own, whose value network it
-            goes on with, too; an exported one will do.
+            goes on with, too (an exported one will do).
         optimizer: made from groups of parameters. The Trainer's ``gradient_clip_val`` (paper: 0.5) is for the norm of
             each group by itself.
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
