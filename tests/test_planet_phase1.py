@@ -31,13 +31,13 @@ def parts(model=None, **rollouts):
     return PlanetPhase1(world_model, planner, normalize=True), Rollouts(**{**ROLLOUTS, **rollouts})
 
 
-def fit(path, max_epochs=6, resume=None, devices=1, slow=0.0, make=parts, **options):
-    """Train; ``slow`` seconds between the updates leave a moment to kill the process."""
+def fit(path, max_epochs=6, resume=None, devices=1, slow=0.0, make=parts, also=(), **options):
+    """Train; ``slow`` seconds between the updates leave a moment to kill the process; ``also``: more callbacks."""
     path = Path(path)
     pl.seed_everything(0, verbose=False)
     model, data = make(**options)
     saving = {"every_n_train_steps": 3, "filename": "last", "enable_version_counter": False}
-    callbacks = [RandomStates(), History(), Losses(path, slow), ModelCheckpoint(dirpath=path, **saving)]
+    callbacks = [RandomStates(), History(), Losses(path, slow), ModelCheckpoint(dirpath=path, **saving), *also]
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     trainer = pl.Trainer(
         max_epochs=max_epochs, devices=devices, default_root_dir=path, callbacks=callbacks, num_sanity_val_steps=0,

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from test_planet_phase1 import ROLLOUTS, SEARCH, SIZES, assert_killed_run_goes_on, assert_same, fit, lines
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from test_planet_phase1 import ROLLOUTS, SEARCH, SIZES, assert_equal, assert_killed_run_goes_on, assert_same, fit, lines
 
 from lit_dcem import (
     DCEM,
@@ -209,6 +210,19 @@ def test_seed_episodes_may_be_planned_and_resume_exactly(tmp_path, stop):
     assert_same(tmp_path / "cut", tmp_path / "whole")
     fit(tmp_path / "uniform", 1, make=parts, planner={"warm_start": True})
     assert lines(tmp_path / "uniform")[1] != lines(tmp_path / "whole")[1]
+
+
+def test_averaged_weights_are_validated_and_resume_exactly(tmp_path):
+    options = {"make": parts, "planner": {"keep_plans": True}}
+    fit(tmp_path / "whole", also=[EMAWeightAveraging(decay=0.9)], **options)
+    fit(tmp_path / "cut", 3, also=[EMAWeightAveraging(decay=0.9)], **options)
+    fit(tmp_path / "cut", resume=tmp_path / "cut" / "last.ckpt", also=[EMAWeightAveraging(decay=0.9)], **options)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+    fit(tmp_path / "plain", **options)
+    assert lines(tmp_path / "plain") == lines(tmp_path / "whole")  # what acts and learns is the model itself
+    weights = [torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("plain", "whole")]
+    assert_equal(weights[0]["state_dict"], weights[1]["current_model_state"], "weights")
 
 
 @pytest.mark.slow
