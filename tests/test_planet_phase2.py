@@ -223,6 +223,8 @@ def test_averaged_weights_are_validated_and_resume_exactly(tmp_path):
     assert lines(tmp_path / "plain") == lines(tmp_path / "whole")  # what acts and learns is the model itself
     weights = [torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("plain", "whole")]
     assert_equal(weights[0]["state_dict"], weights[1]["current_model_state"], "weights")
+    returns = [[row["val/return"] for row in each["callbacks"]["History"]["rows"]] for each in weights]
+    assert all(plain != averaged for plain, averaged in zip(*returns, strict=True))
 
 
 @pytest.mark.slow
