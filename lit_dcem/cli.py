@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from lit_dcem.errors import UsageError
+from lit_dcem.errors import StoppedError, UsageError
 
 DESCRIPTION = "The differentiable cross-entropy method, and the experiments of its paper, in PyTorch Lightning."
 TRAINER_COMMANDS = {
@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UsageError as error:
         print(f"lit-dcem: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except StoppedError as stop:
+        print(f"lit-dcem: {stop}", file=sys.stderr)
+        raise SystemExit(stop.code) from None
     except KeyboardInterrupt as stop:
         print(f"lit-dcem: {stop or 'Stopped.'}", file=sys.stderr)
         raise SystemExit(130) from None

@@ -1,5 +1,18 @@
-"""The one exception of the command line."""
+"""The exceptions of the command line."""
 
 
 class UsageError(Exception):
     """Something the user typed cannot be done: one sentence, shown without a traceback, with exit code 2."""
+
+
+class StoppedError(Exception):
+    """A signal ended the command: one sentence, and 128 plus the signal's number as exit code.
+
+    Args:
+        code: exit code.
+        message: what was done, and how to go on.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code

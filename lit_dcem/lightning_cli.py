@@ -6,20 +6,27 @@ import logging
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lit_dcem.callbacks.history import History
+from lit_dcem.callbacks.last_checkpoint import LastCheckpoint
+from lit_dcem.callbacks.log_positions import LogPositions
 from lit_dcem.callbacks.random_states import RandomStates
+from lit_dcem.callbacks.saved_config import SavedConfig
 from lit_dcem.checkpoint import check_weights, read_checkpoint
-from lit_dcem.errors import UsageError
-from lit_dcem.runs import newest_run
+from lit_dcem.errors import StoppedError, UsageError
+from lit_dcem.resuming import check_same_run, log_into, newest_checkpoint, runs_folder
+from lit_dcem.run_folder import RunFolder, discard, folder_of, new_run
 
 
 def run(arguments: list[str]) -> None:
@@ -27,25 +34,77 @@ def run(arguments: list[str]) -> None:
 
     Raises:
         UsageError: what was typed cannot be done.
+        StoppedError: a signal ended training.
     """
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
         lambda record: "Tip" not in record.getMessage()
     )
     torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
     # Lightning starts the processes of other ranks with sys.argv.
     typed, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    attempt = Attempt()
     try:
-        TrainingCLI(
-            parser_class=Parser,
-            save_config_kwargs={"overwrite": True},
-            # Ours is below; with Lightning's, optimizers hold the whole command line, and an averaged model copies it.
-            load_from_checkpoint_support=False,
-            trainer_defaults={"callbacks": [RandomStates(), History()], "inference_mode": False},
-        )
+        with attempt.in_one_sentence():
+            TrainingCLI(
+                attempt,
+                parser_class=Parser,
+                save_config_callback=SavedConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
+                load_from_checkpoint_support=False,
+                trainer_defaults={"callbacks": [RandomStates(), History()], "inference_mode": False},
+            )
     finally:
         sys.argv = typed
+        attempt.release()
         torch.set_flush_denormal(False)
+
+
+class Attempt:
+    """How far a command came: what may still be refused, and what then is to be left as it was."""
+
+    def __init__(self) -> None:
+        self.made: Path | None = None
+        """folder that was made for a new run"""
+        self.folder: RunFolder | None = None
+        self.last = LastCheckpoint()
+
+    def release(self) -> None:
+        """Let other processes work in the folder."""
+        if self.folder is not None:
+            self.folder.release()
+
+    @contextmanager
+    def in_one_sentence(self) -> Iterator[None]:
+        """Before the first update anything that fails is a mistake in what was typed; later, only some things are."""
+        try:
+            yield
+        except SIGTERMException:
+            raise self._stopped(143) from None
+        except SystemExit as exit_:
+            if isinstance(exit_.__context__, KeyboardInterrupt):  # which Lightning makes an exit of
+                raise self._stopped(130) from None
+            raise
+        except KeyboardInterrupt:
+            raise self._stopped(130) from None
+        except UsageError:
+            self._clear()
+            raise
+        except Exception as error:
+            if self.last.has_updated and not isinstance(error, (MisconfigurationException, OSError)):
+                raise
+            self._clear()
+            raise UsageError(one_sentence(str(error) or type(error).__name__)) from error
+
+    def _stopped(self, code: int) -> StoppedError:
+        self._clear()
+        return StoppedError(code, self.last.said)
+
+    def _clear(self) -> None:
+        if self.made is not None and not self.last.has_updated:
+            discard(self.made)
 
 
 class Parser(LightningArgumentParser):
@@ -63,7 +122,17 @@ class TrainingCLI(LightningCLI):
 
     ``--ckpt_path FILE`` goes on in the run folder of the file, with what the command line and config say;
     ``--ckpt_path last`` takes the newest run of the config. Every checkpoint holds the config of its model.
+
+    Args:
+        attempt: is told how far the command came.
+        options: of LightningCLI.
     """
+
+    def __init__(self, attempt: Attempt, **options: Any) -> None:
+        self.attempt = attempt
+        self.checkpoint: dict[str, Any] | None = None
+        self.first_callbacks: list[Any] = []
+        super().__init__(**options)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -74,35 +143,59 @@ class TrainingCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
-        logger, path = config.trainer.logger, config.ckpt_path
-        if path == "last":
-            path = config.ckpt_path = str(_newest_checkpoint(logger))
-        self.checkpoint = None if path is None else read_checkpoint(path)
-        if self.config.subcommand != "fit":
-            self._only_measure(config.trainer)
-        elif path is not None and self.checkpoint is not None:
-            if "optimizer_states" not in self.checkpoint:
-                raise UsageError(f"Training goes on from a whole checkpoint, got {path}, an exported one.")
-            _log_in_place(logger, Path(path).resolve(), self.checkpoint["global_step"])
+        if config.ckpt_path == "last":
+            config.ckpt_path = str(newest_checkpoint(config))
+        self.checkpoint = None if config.ckpt_path is None else read_checkpoint(config.ckpt_path)
+        if self.config.subcommand == "fit":
+            self._prepare_run(config)
+        else:
+            self._only_measure(config)
 
-    def _only_measure(self, trainer: Any) -> None:
+    def _prepare_run(self, config: Any) -> None:
+        """Have everything of the run in one folder."""
+        goes_on = self.checkpoint is not None
+        if self.checkpoint is not None:
+            if "optimizer_states" not in self.checkpoint:
+                raise UsageError(f"Training goes on from a whole checkpoint, got {config.ckpt_path}, an exported one.")
+            self._dump_config()
+            check_same_run(self.checkpoint, self.config_dump, folder_of(Path(config.ckpt_path)))
+            del self.config_dump  # what loggers are given below is to be in it
+        if config.trainer.fast_dev_run:
+            return
+        folder = None
+        if rank_zero_only.rank == 0:
+            folder = folder_of(Path(config.ckpt_path)) if goes_on else new_run(runs_folder(config))
+            self.attempt.made = None if goes_on else folder
+            log_into(config.trainer, folder, self.checkpoint or {})
+        self.attempt.folder = RunFolder(folder)
+        self.first_callbacks = [self.attempt.folder, LogPositions()]
+        if config.trainer.enable_checkpointing is not False:
+            self.first_callbacks.append(self.attempt.last)
+
+    def _only_measure(self, config: Any) -> None:
         """Print the metrics, and leave no files."""
+        trainer = config.trainer
+        if self.checkpoint is None:
+            rank_zero_warn(f"{self.config.subcommand} measures untrained weights, as there is no --ckpt_path.")
         serve_training = ("ModelCheckpoint", "LearningRateMonitor", "WeightAveraging")
         kept = [each for each in trainer.callbacks or [] if not each.class_path.endswith(serve_training)]
         trainer.callbacks, trainer.logger, trainer.enable_checkpointing = kept, False, False
         self.save_config_callback = None
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
 
-    def instantiate_classes(self) -> None:
-        try:
-            super().instantiate_classes()
-        except (TypeError, ValueError, MisconfigurationException) as error:
-            raise UsageError(one_sentence(str(error))) from error
+    def instantiate_trainer(self, **options: Any) -> Trainer:
+        """Put the callbacks of the run first: see `LastCheckpoint`."""
+        given = self.config_init[self.config.subcommand].trainer
+        theirs = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks] if given.callbacks else []
+        return super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs], **options)
 
     def after_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
         if self.checkpoint is not None:
             check_weights(self.model, self.checkpoint, config.ckpt_path)
+            for callback in self.first_callbacks:
+                if isinstance(callback, LogPositions):
+                    callback.continue_logs(self.trainer)
         self._dump_config()
         for name, built in (("model", self.model), ("data", self.datamodule)):
             given = self.config_dump[name]
@@ -110,33 +203,24 @@ class TrainingCLI(LightningCLI):
             built.save_hyperparameters({**origin, **given.get("init_args", {})}, logger=False)
 
     def after_fit(self) -> None:
-        checkpoints = self.trainer.checkpoint_callback  # the first one
+        """Say in a line where everything is, and what to type next."""
+        if self.attempt.folder is None:
+            return
+        checkpoints, best = self.trainer.checkpoint_callback, ""  # the first one
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
-            best = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
-            rank_zero_info(f"Best {best} in {checkpoints.best_model_path}; go on with --ckpt_path last.")
+            score = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
+            best = f"best {score} in {_short(checkpoints.best_model_path)}; "
+        folder = _short(self.attempt.folder.path(self.trainer))
+        rank_zero_info(
+            f"Done: {best}curves: tensorboard --logdir {folder}; measure it: lit-dcem evaluate --checkpoint {folder}; "
+            "go on: --ckpt_path last."
+        )
 
 
-def _runs_folder(logger: Any) -> Path | None:
-    """Where a TensorBoardLogger of the config puts its ``version_N`` folders."""
-    arguments = getattr(logger, "init_args", None)
-    return Path(arguments.save_dir) / str(arguments.name) if arguments else None
-
-
-def _newest_checkpoint(logger: Any) -> Path:
-    folder = _runs_folder(logger)
-    newest = newest_run(folder) if folder else None
-    if newest is None:
-        raise UsageError(f"--ckpt_path last needs a run to go on with, got no last.ckpt in {folder}.")
-    return newest
-
-
-def _log_in_place(logger: Any, checkpoint: Path, step: int) -> None:
-    """Go on in the run folder of the checkpoint, if it is one of this config's; drop what was logged after it."""
-    folder, version = _runs_folder(logger), checkpoint.parent.parent
-    if folder and version.parent == folder.resolve():
-        number = version.name.removeprefix("version_")
-        logger.init_args.version = int(number) if number.isdigit() else version.name
-        logger.dict_kwargs = {"purge_step": step}
+def _short(path: str | Path) -> str:
+    """Seen from here, if it lies below."""
+    path, here = Path(path).resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 _NOISE = re.compile(

@@ -8,12 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
     {"types", "errors"},
-    {"checkpoint", "solvers", "envs"},
+    {"checkpoint", "run_folder", "solvers", "envs"},
     {"models", "data"},
     {"planning"},
     {"experiments"},
     {"evaluation", "runs"},
     {"figures", "callbacks", "sweep"},
+    {"resuming"},
     {"lightning_cli"},
     {"evaluate_rollouts"},
     {"evaluate"},

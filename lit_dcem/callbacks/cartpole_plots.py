@@ -1,11 +1,11 @@
-"""Pictures of the cartpole's embedding in TensorBoard."""
+"""Pictures of the cartpole's embedding among the curves."""
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import TensorBoardLogger
 
+from lit_dcem.callbacks.pictures import is_due, log_figure, warn_without_pictures
 from lit_dcem.data.cartpole import validation_states
 from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
 from lit_dcem.figures.cartpole import decoded, draw_forces, draw_search, latent_search, surface
@@ -32,15 +32,12 @@ class CartpolePlots(pl.Callback):
             raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
         self.every_n_epochs = every_n_epochs
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        warn_without_pictures(trainer)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        due = (
-            trainer.is_global_zero and not trainer.sanity_checking and trainer.current_epoch % self.every_n_epochs == 0
-        )
-        if not due or not isinstance(pl_module, CartpoleEmbedding):
-            return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("search", picture(pl_module), trainer.global_step)
+        if is_due(trainer, self.every_n_epochs) and isinstance(pl_module, CartpoleEmbedding):
+            log_figure(trainer, "search", picture(pl_module))
 
 
 def picture(module: CartpoleEmbedding) -> Figure:

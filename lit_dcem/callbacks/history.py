@@ -27,7 +27,8 @@ class History(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
-        self._loss, self._updates = state_dict["loss"], state_dict["updates"]
+        if "loss" in state_dict:  # not in an exported checkpoint
+            self._loss, self._updates = state_dict["loss"], state_dict["updates"]
         self._seconds = self.rows[-1]["seconds"] if self.rows else 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,18 +1,15 @@
-"""Pictures and videos of PlaNet's episodes in TensorBoard."""
+"""Pictures and videos of PlaNet's episodes among the curves."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-import imageio.v2 as imageio
 import pytorch_lightning as pl
-from jaxtyping import UInt8
-from pytorch_lightning.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
-from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor
 
+from lit_dcem.callbacks.pictures import drawing_loggers, is_due, log_figure, log_video, warn_without_pictures
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.data.evaluation_episodes import Evaluation
 from lit_dcem.errors import UsageError
@@ -23,7 +20,6 @@ EVERY = 4
 """steps between two frames of the video"""
 SHRINK = 2
 """pixels of a frame for one of the video, in both directions"""
-FRAMES_PER_SECOND = 12
 
 
 class PlanetPlots(pl.Callback):
@@ -37,17 +33,18 @@ class PlanetPlots(pl.Callback):
 
     def __init__(self, video: bool = True) -> None:
         self.video = video
+        self._drawn: tuple[Figure, Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        warn_without_pictures(trainer)
         rollouts = _rollouts(trainer)
-        if self.video and rollouts is not None and trainer.is_global_zero and _writers(trainer):
+        if self.video and rollouts is not None and trainer.is_global_zero and drawing_loggers(trainer):
             self.video = _can_film(rollouts)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rollouts = _rollouts(trainer)
         if rollouts is not None:
-            due = self.video and trainer.is_global_zero and trainer.state.fn == "fit" and not trainer.sanity_checking
-            rollouts.filming = due and bool(_writers(trainer))
+            rollouts.filming = self.video and is_due(trainer)
 
     def on_validation_batch_end(
         self,
@@ -58,25 +55,24 @@ class PlanetPlots(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        due = trainer.is_global_zero and trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not due or not isinstance(pl_module, Planet) or len(batch.actions) < 2:
-            return
-        for logger in _writers(trainer):
+        """Draw while the weights are those of the validation, which averaged ones are only until its end."""
+        self._drawn = None
+        if is_due(trainer) and isinstance(pl_module, Planet) and len(batch.actions) > 1:
             figure = imagined_rollout(pl_module.world_model, pl_module.scale, batch)
-            logger.experiment.add_figure("imagined", figure, trainer.global_step)
-            if len(batch.frames):
-                # add_video would want moviepy, which encodes a GIF for just this entry.
-                video = Summary(value=[Summary.Value(tag="episode", image=_gif(batch.frames))])
-                logger.experiment._get_file_writer().add_summary(video, trainer.global_step)
+            self._drawn = figure, batch.frames[::EVERY, ::SHRINK, ::SHRINK]
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._drawn is not None:
+            figure, frames = self._drawn
+            log_figure(trainer, "imagined", figure)
+            if len(frames):
+                log_video(trainer, "episode", frames)
+        self._drawn = None
 
 
 def _rollouts(trainer: pl.Trainer) -> EnvironmentData | None:
     rollouts = getattr(trainer, "datamodule", None)
     return rollouts if isinstance(rollouts, EnvironmentData) else None
-
-
-def _writers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def _can_film(rollouts: EnvironmentData) -> bool:
@@ -89,11 +85,3 @@ def _can_film(rollouts: EnvironmentData) -> bool:
         rank_zero_warn(f"There will be no videos. {error}")
         return False
     return True
-
-
-def _gif(frames: UInt8[Tensor, "frames height width 3"]) -> Summary.Image:
-    small = frames[::EVERY, ::SHRINK, ::SHRINK].cpu().numpy()
-    encoded = io.BytesIO()
-    imageio.mimwrite(encoded, list(small), format="GIF", duration=1000 / FRAMES_PER_SECOND, loop=0)  # pyright: ignore[reportArgumentType]
-    _, height, width, _ = small.shape
-    return Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded.getvalue())

@@ -1,11 +1,11 @@
-"""Pictures of energy-based regression in TensorBoard."""
+"""Pictures of energy-based regression among the curves."""
 
 from __future__ import annotations
 
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import TensorBoardLogger
 
+from lit_dcem.callbacks.pictures import is_due, log_figure, warn_without_pictures
 from lit_dcem.experiments.energy_regression import EnergyRegression
 from lit_dcem.figures.regression import draw_predictions, draw_surface
 
@@ -15,20 +15,22 @@ class RegressionPlots(pl.Callback):
 
     Args:
         every_n_epochs: draw after every so many epochs.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 1.
     """
 
     def __init__(self, every_n_epochs: int = 5) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
         self.every_n_epochs = every_n_epochs
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        warn_without_pictures(trainer)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        due = (
-            trainer.is_global_zero and not trainer.sanity_checking and trainer.current_epoch % self.every_n_epochs == 0
-        )
-        if not due or not isinstance(pl_module, EnergyRegression):
-            return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("energy and predictions", _picture(pl_module), trainer.global_step)
+        if is_due(trainer, self.every_n_epochs) and isinstance(pl_module, EnergyRegression):
+            log_figure(trainer, "energy and predictions", _picture(pl_module))
 
 
 def _picture(module: EnergyRegression) -> Figure:

@@ -69,10 +69,11 @@ class CartpoleStates(pl.LightningDataModule):
         self.updates_per_epoch = updates_per_epoch
         self.seed = torch.initial_seed() if seed is None else seed
         self.ranges = tuple(ranges)
+        self._updates = 0
 
     def train_dataloader(self) -> Stream:
         rank = self.trainer.global_rank if self.trainer else 0
-        return Stream(self._draw, self.updates_per_epoch, self.seed, rank)
+        return Stream(self._draw, self.updates_per_epoch, self.seed, rank, position=self._updates)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         return _in_batches(validation_states())
@@ -81,12 +82,13 @@ class CartpoleStates(pl.LightningDataModule):
         return _in_batches(held_out_states())
 
     def state_dict(self) -> dict[str, int]:
-        return {"seed": self.seed}
+        return {"seed": self.seed, "updates": self._updates}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.seed = state_dict["seed"]
+        self.seed, self._updates = state_dict["seed"], state_dict["updates"]
 
     def _draw(self, generator: torch.Generator) -> Tensor:
+        self._updates += 1
         return initial_states(self.batch_size, generator, self.ranges)
 
 

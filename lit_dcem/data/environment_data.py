@@ -11,9 +11,11 @@ import torch
 
 from lit_dcem.data.evaluation_episodes import EvaluationEpisodes
 from lit_dcem.data.ranks import gathered
+from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.envs.make import make
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
+from lit_dcem.run_folder import run_folder
 from lit_dcem.types import Policy
 
 VALIDATION_SEED = 1_000_003
@@ -82,6 +84,18 @@ class EnvironmentData(pl.LightningDataModule):
         ranks, rank = self._trainer.world_size, self._trainer.global_rank
         count = math.ceil(self.evaluation_episodes / ranks)
         return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._acting, lambda: self.filming)
+
+    def _new_replay(self) -> EpisodeReplay:
+        """Of this process, in the folder of the run.
+
+        Raises:
+            UsageError: a new run in a folder where another one has its replay.
+        """
+        folder = run_folder(self._trainer)
+        replay = EpisodeReplay(folder / "replay" / f"rank_{self._trainer.global_rank}", **self.sizes)
+        if self._trainer.ckpt_path is None and replay.path.exists():
+            raise UsageError(f"A new run needs a folder of its own, got {folder} with the replay of another run.")
+        return replay
 
     def _acting(self) -> Policy:
         if self._policy is None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from lit_dcem.data.environment_data import check_counts
 from lit_dcem.data.on_policy import OnPolicyBatch, OnPolicyRollouts
-from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.data.trajectories import Collected
 
 
@@ -34,9 +32,7 @@ class JointRollouts(OnPolicyRollouts):
         begins = stage == "fit" and self._envs is None
         super().setup(stage)
         if begins:
-            folder = Path(self._trainer.log_dir or self._trainer.default_root_dir)
-            sizes = self.sizes["observation_dim"], self.sizes["action_dim"]
-            self._replay = EpisodeReplay(folder / "replay" / f"rank_{self._trainer.global_rank}", *sizes)
+            self._replay = self._new_replay()
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "replay": self._replay.state_dict()}

@@ -103,7 +103,8 @@ class OnPolicyRollouts(EnvironmentData):
             self._envs = self.make_envs(self.num_envs, self.seed, self._trainer.global_rank)
 
     def train_dataloader(self) -> Stream:
-        return Stream(self._draw, self.passes * self.num_batches, self.seed, self._trainer.global_rank)
+        rank = self._trainer.global_rank
+        return Stream(self._draw, self.passes * self.num_batches, self.seed, rank, position=self._updates)
 
     def state_dict(self) -> dict[str, Any]:
         return self._gathered(self._state())

@@ -46,11 +46,12 @@ class RegressionData(pl.LightningDataModule):
         self.updates_per_batch = updates_per_batch
         self.updates_per_epoch = updates_per_epoch
         self.seed = torch.initial_seed() if seed is None else seed
+        self._updates = 0
         self.train_points = torch.linspace(0, 2 * math.pi, num_points).unsqueeze(1)
 
     def train_dataloader(self) -> Stream:
         rank = self.trainer.global_rank if self.trainer else 0
-        return Stream(self._draw, self.updates_per_epoch, self.seed, rank, self.updates_per_batch)
+        return Stream(self._draw, self.updates_per_epoch, self.seed, rank, self.updates_per_batch, self._updates)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return _all_at_once(self.train_points)
@@ -60,12 +61,13 @@ class RegressionData(pl.LightningDataModule):
         return _all_at_once((torch.arange(cells).unsqueeze(1) + 0.5) * (2 * math.pi / cells))
 
     def state_dict(self) -> dict[str, int]:
-        return {"seed": self.seed}
+        return {"seed": self.seed, "updates": self._updates}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.seed = state_dict["seed"]
+        self.seed, self._updates = state_dict["seed"], state_dict["updates"]
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        self._updates += 1
         index = torch.randperm(len(self.train_points), generator=generator)[: self.batch_size]
         x = self.train_points[index]
         return x, target(x)

@@ -109,14 +109,13 @@ class Rollouts(EnvironmentData):
     def setup(self, stage: str) -> None:
         if stage != "fit" or self._collector is not None:
             return
-        trainer, rank = self._trainer, self._trainer.global_rank
-        folder = trainer.log_dir or trainer.default_root_dir
-        self._envs = envs = self.make_envs(self.num_envs, self.seed, rank)
+        self._envs = envs = self.make_envs(self.num_envs, self.seed, self._trainer.global_rank)
         self._collector = Collector(envs, self.exploration_noise)
-        self._replay = EpisodeReplay(Path(folder) / "replay" / f"rank_{rank}", envs.observation_dim, envs.action_dim)
+        self._replay = self._new_replay()
 
     def train_dataloader(self) -> Stream:
-        return Stream(self._draw, self.updates_per_epoch, self.seed, self._trainer.global_rank)
+        rank = self._trainer.global_rank
+        return Stream(self._draw, self.updates_per_epoch, self.seed, rank, position=self._updates)
 
     def state_dict(self) -> dict[str, Any]:
         assert self._collector is not None

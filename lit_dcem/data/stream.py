@@ -15,8 +15,10 @@ Draw = Callable[[torch.Generator], Any]
 class Stream:
     """Random batches, ``length`` an epoch; batch i depends on (seed, rank, i) alone, not on what was drawn before.
 
-    A train loader for Lightning: its state is a position, so a resumed run sees the batches that an uninterrupted one
-    would have seen, and ranks see different ones. It has a length because Lightning reads a batch ahead without.
+    A train loader for Lightning: a resumed run that begins at the position where it stood sees the batches that an
+    uninterrupted one would have seen, and ranks see different ones. The datamodule must keep the position: Lightning
+    drops the state of a loader where a checkpoint was written between two epochs. The stream has a length because
+    Lightning reads a batch ahead without.
 
     Args:
         draw: makes a batch with a generator.
@@ -24,15 +26,16 @@ class Stream:
         seed: of the stream.
         rank: of the process.
         repeats: how often each batch is given in a row.
+        position: batches given before.
     """
 
-    def __init__(self, draw: Draw, length: int, seed: int, rank: int = 0, repeats: int = 1) -> None:
+    def __init__(self, draw: Draw, length: int, seed: int, rank: int = 0, repeats: int = 1, position: int = 0) -> None:
         self.draw = draw
         self.length = length
         self.seed = seed
         self.rank = rank
         self.repeats = repeats
-        self.position = 0
+        self.position = position
 
     def __len__(self) -> int:
         return self.length

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.data.evaluation_episodes import Evaluation
 from lit_dcem.data.on_policy import OnPolicyBatch
+from lit_dcem.data.ranks import gathered
 from lit_dcem.data.rollouts import RolloutBatch
 from lit_dcem.errors import UsageError
 from lit_dcem.models.observation_scale import ObservationScale
@@ -34,6 +35,9 @@ class Planet(pl.LightningModule):
     - ``speed/steps_per_second`` of the simulator over an epoch with everything in it, and the shares of its time for
       ``speed/plan``, ``speed/environment`` and ``speed/model`` (the update)
     - ``val/seconds_per_decision``, for all evaluation episodes at once
+
+    In the logs, what is of a validation or of a whole epoch stands over the simulator steps so far, of all processes
+    together, and what is of an update over the updates.
 
     Args:
         world_model: its sizes must be those of the environment.
@@ -77,12 +81,14 @@ class Planet(pl.LightningModule):
         if not mean.isnan():  # not if no episode ended
             self.log("train/return", mean, prog_bar=True, sync_dist=True)
         self.log_dict(self._spent.report(), sync_dist=True)
+        self._log_axis(on_step=False)
 
     def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
         self._measure(batch, "val")
         if self.trainer.state.fn == "fit":
             steps = float(self._rollouts().simulator_steps)
             self.log("val/simulator_steps", steps, batch_size=1, sync_dist=True, reduce_fx="sum")
+            self._log_axis()
 
     def test_step(self, batch: Evaluation, batch_idx: int) -> None:
         self._measure(batch, "test")
@@ -97,6 +103,20 @@ class Planet(pl.LightningModule):
         counts = {f"train/{name}": float(getattr(batch, name)) for name in COUNTS}
         self.log_dict(counts, batch_size=1, sync_dist=True, reduce_fx="sum")
         self.train_return.update(batch.returns)
+
+    def _log_axis(self, **options: Any) -> None:
+        """Lightning takes what is called step for where the other metrics of the same moment stand."""
+        steps = float(self._rollouts().simulator_steps)
+        self.log("step", steps, batch_size=1, sync_dist=True, reduce_fx="sum", **options)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the returns of an epoch that is not over, of every process."""
+        checkpoint["train_returns"] = gathered([self.train_return.mean_value, self.train_return.weight])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        returns = checkpoint.get("train_returns", [])
+        if len(returns) == self.trainer.world_size:
+            self.train_return.mean_value, self.train_return.weight = returns[self.global_rank]
 
     def _rollouts(self) -> EnvironmentData:
         return data_of(self, EnvironmentData)

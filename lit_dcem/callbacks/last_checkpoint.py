@@ -1,0 +1,107 @@
+"""The checkpoint that a run goes on from: written between epochs, and when a signal stops the run."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lit_dcem.run_folder import CHECKPOINTS, run_folder
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class LastCheckpoint(pl.Callback):
+    """Keeps ``checkpoints/last.ckpt``, from which a run goes on bit for bit.
+
+    `ModelCheckpoint` saves before an epoch is over: what Lightning does after it, such as stepping a scheduler that
+    waits for a plateau and writing the epoch's metrics, is then lost to a resumed run. This one saves when all of that
+    is done: before the next epoch begins, and before training ends. It must come before all other callbacks, which at
+    these moments begin the next epoch, or put averaged weights in place of the ones that learn.
+
+    SIGINT and SIGTERM end a run after the update that it is in, and after the validation if there is one then, with a
+    checkpoint, in all processes at once. A second signal ends it at once, as does the first one before there is an
+    update to save.
+
+    Args:
+        every_n_epochs: save after every so many epochs.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 1.
+    """
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
+        self.every_n_epochs = every_n_epochs
+        self.received: int | None = None
+        """the signal that stops the run"""
+        self.has_updated = False
+        """whether there was an update since training began or went on"""
+        self.said = "Stopped."
+        """what became of the run that was stopped"""
+        self._saved_step = 0
+        self._begins_epoch = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_step = trainer.global_step
+        loop = trainer.fit_loop
+        if not _in_epoch(loop.epoch_progress.state_dict()):
+            loop.epoch_loop.restarting = False  # with max_steps Lightning takes every checkpoint for one in an epoch
+        for number in SIGNALS:  # in place of Lightning's handlers, which restores the first ones in the end
+            signal.signal(number, self._receive)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch % self.every_n_epochs == 0 and trainer.global_step > self._saved_step:
+            self._begins_epoch = True
+            self._save(trainer)
+            self._begins_epoch = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step > self._saved_step:
+            self._save(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let Lightning stop after this update, if any process was told to."""
+        self.has_updated = True
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            self.received = self.received or signal.SIGTERM
+            trainer._signal_connector.received_sigterm = True
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException) and trainer.received_sigterm:
+            self._save(trainer)
+            self.said = f"Stopped after update {trainer.global_step}, and saved; go on with --ckpt_path last."
+            trainer.strategy.barrier()  # a process that ended would have the others killed while they write
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Of an epoch that has just begun a checkpoint says that it has not: so it does when it is resumed."""
+        if self._begins_epoch:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+            for counts in (progress["current"], progress["total"]):
+                counts["ready"] -= 1
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            trainer.save_checkpoint(run_folder(trainer) / CHECKPOINTS / "last.ckpt")
+            self._saved_step = trainer.global_step
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None or not self.has_updated:
+            self.received = number
+            raise KeyboardInterrupt if number == signal.SIGINT else SIGTERMException
+        self.received = number
+        rank_zero_info("Stopping after this update, with a checkpoint; once more to stop at once.")
+
+
+def _in_epoch(progress: dict[str, Any]) -> bool:
+    current = progress["current"]
+    return len({current[name] for name in ("ready", "started", "processed")}) > 1
