@@ -82,7 +82,7 @@ class Attempt:
         try:
             yield
         except SIGTERMException:
-            raise self._stopped(143) from None
+            raise self._stopped(128 + (self.last.received or 15)) from None
         except SystemExit as exit_:
             if isinstance(exit_.__context__, KeyboardInterrupt):  # which Lightning makes an exit of
                 raise self._stopped(130) from None
@@ -171,6 +171,8 @@ class TrainingCLI(LightningCLI):
         self.first_callbacks = [self.attempt.folder, LogPositions()]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
+            given = config.trainer.callbacks
+            config.trainer.callbacks = given and [each for each in given if not _writes_last(each)]
 
     def _only_measure(self, config: Any) -> None:
         """Print the metrics, and leave no files."""
@@ -215,6 +217,11 @@ class TrainingCLI(LightningCLI):
             f"Done: {best}curves: tensorboard --logdir {folder}; measure it: lit-dcem evaluate --checkpoint {folder}; "
             "go on: --ckpt_path last."
         )
+
+
+def _writes_last(callback: Any) -> bool:
+    """Whether a callback would write over what `LastCheckpoint` keeps."""
+    return callback.class_path.endswith("ModelCheckpoint") and callback.get("init_args", {}).get("filename") == "last"
 
 
 def _short(path: str | Path) -> str:

@@ -21,7 +21,8 @@ class LastCheckpoint(pl.Callback):
     `ModelCheckpoint` saves before an epoch is over: what Lightning does after it, such as stepping a scheduler that
     waits for a plateau and writing the epoch's metrics, is then lost to a resumed run. This one saves when all of that
     is done: before the next epoch begins, and before training ends. It must come before all other callbacks, which at
-    these moments begin the next epoch, or put averaged weights in place of the ones that learn.
+    these moments begin the next epoch, or put averaged weights in place of the ones that learn. Where ``max_steps`` or
+    ``max_time`` end a run within an epoch, the checkpoint is of before Lightning closes that epoch.
 
     SIGINT and SIGTERM end a run after the update that it is in, and after the validation if there is one then, with a
     checkpoint, in all processes at once. A second signal ends it at once, as does the first one before there is an
@@ -45,7 +46,7 @@ class LastCheckpoint(pl.Callback):
         self.said = "Stopped."
         """what became of the run that was stopped"""
         self._saved_step = 0
-        self._begins_epoch = False
+        self._corrections: dict[str, int] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_step = trainer.global_step
@@ -56,14 +57,19 @@ class LastCheckpoint(pl.Callback):
             signal.signal(number, self._receive)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch % self.every_n_epochs == 0 and trainer.global_step > self._saved_step:
-            self._begins_epoch = True
+        if trainer.current_epoch % self.every_n_epochs == 0:
+            self._save(trainer, ready=-1)  # this epoch has not begun
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.should_stop and _within_epoch(trainer):
             self._save(trainer)
-            self._begins_epoch = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if _within_epoch(trainer):
+            self._save(trainer, processed=-1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.global_step > self._saved_step:
-            self._save(trainer)
+        self._save(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,15 +89,17 @@ class LastCheckpoint(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Of an epoch that has just begun a checkpoint says that it has not: so it does when it is resumed."""
-        if self._begins_epoch:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        for name, change in self._corrections.items():
             for counts in (progress["current"], progress["total"]):
-                counts["ready"] -= 1
+                counts[name] += change
 
-    def _save(self, trainer: pl.Trainer) -> None:
-        if not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+    def _save(self, trainer: pl.Trainer, **corrections: int) -> None:
+        """Save unless that was done after this update, with corrected numbers of epochs."""
+        if trainer.global_step > self._saved_step and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            self._corrections = corrections
             trainer.save_checkpoint(run_folder(trainer) / CHECKPOINTS / "last.ckpt")
+            self._corrections = {}
             self._saved_step = trainer.global_step
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -100,6 +108,11 @@ class LastCheckpoint(pl.Callback):
             raise KeyboardInterrupt if number == signal.SIGINT else SIGTERMException
         self.received = number
         rank_zero_info("Stopping after this update, with a checkpoint; once more to stop at once.")
+
+
+def _within_epoch(trainer: pl.Trainer) -> bool:
+    """Whether training is at a batch that is not the last one of its epoch."""
+    return trainer.state.fn == "fit" and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def _in_epoch(progress: dict[str, Any]) -> bool:

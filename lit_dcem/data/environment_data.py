@@ -86,16 +86,14 @@ class EnvironmentData(pl.LightningDataModule):
         return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._acting, lambda: self.filming)
 
     def _new_replay(self) -> EpisodeReplay:
-        """Of this process, in the folder of the run.
+        """Of this process, in the folder of the run."""
+        folder = run_folder(self._trainer) / "replay" / f"rank_{self._trainer.global_rank}"
+        return EpisodeReplay(folder, **self.sizes)
 
-        Raises:
-            UsageError: a new run in a folder where another one has its replay.
-        """
-        folder = run_folder(self._trainer)
-        replay = EpisodeReplay(folder / "replay" / f"rank_{self._trainer.global_rank}", **self.sizes)
-        if self._trainer.ckpt_path is None and replay.path.exists():
-            raise UsageError(f"A new run needs a folder of its own, got {folder} with the replay of another run.")
-        return replay
+    def _require_own(self, replay: EpisodeReplay) -> None:
+        """Raise a UsageError if a new run would overwrite the replay of another one."""
+        if self._trainer.ckpt_path is None and replay.num_episodes == 0 and replay.path.exists():
+            raise UsageError(f"A new run needs a folder of its own, got one where another run has {replay.path}.")
 
     def _acting(self) -> Policy:
         if self._policy is None:

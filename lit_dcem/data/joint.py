@@ -8,6 +8,7 @@ import torch
 
 from lit_dcem.data.environment_data import check_counts
 from lit_dcem.data.on_policy import OnPolicyBatch, OnPolicyRollouts
+from lit_dcem.data.stream import Stream
 from lit_dcem.data.trajectories import Collected
 
 
@@ -33,6 +34,10 @@ class JointRollouts(OnPolicyRollouts):
         super().setup(stage)
         if begins:
             self._replay = self._new_replay()
+
+    def train_dataloader(self) -> Stream:
+        self._require_own(self._replay)
+        return super().train_dataloader()
 
     def _state(self) -> dict[str, Any]:
         return {**super()._state(), "replay": self._replay.state_dict()}

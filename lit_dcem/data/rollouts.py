@@ -114,6 +114,7 @@ class Rollouts(EnvironmentData):
         self._replay = self._new_replay()
 
     def train_dataloader(self) -> Stream:
+        self._require_own(self._replay)
         rank = self._trainer.global_rank
         return Stream(self._draw, self.updates_per_epoch, self.seed, rank, position=self._updates)
 

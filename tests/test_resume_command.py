@@ -1,0 +1,77 @@
+"""A run that is stopped in any way a user stops it, and resumed by the command line, is the run that never stopped."""
+
+import random
+import signal
+
+import pytest
+import torch
+from command_runs import EXPERIMENTS, assert_same_run, command, folder, typed
+
+from lit_dcem.cli import main
+
+SIGNALS = {"SIGINT": (signal.SIGINT, 130), "SIGTERM": (signal.SIGTERM, 143)}
+TWO_PROCESSES = ("--trainer.devices=2", "--trainer.strategy=ddp")
+
+
+def fit(path, monkeypatch, experiment, epochs, *more):
+    """Train in a folder up to so many epochs."""
+    path.mkdir(exist_ok=True)
+    monkeypatch.chdir(path)
+    main(typed(experiment, f"--trainer.max_epochs={epochs}", *more))
+    return path / folder(experiment)
+
+
+def epoch_by_epoch(tmp_path, monkeypatch, experiment, epochs):
+    straight = fit(tmp_path / "straight", monkeypatch, experiment, epochs)
+    resumed = fit(tmp_path / "resumed", monkeypatch, experiment, 1)
+    for number in range(2, epochs + 1):
+        random.seed(number)
+        fit(tmp_path / "resumed", monkeypatch, experiment, number, "--ckpt_path=last")
+    assert_same_run(straight, resumed)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_resumed_after_an_epoch_is_the_same_as_straight(experiment, tmp_path, monkeypatch):
+    epoch_by_epoch(tmp_path, monkeypatch, experiment, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_resumed_after_every_epoch_is_the_same_as_straight(experiment, tmp_path, monkeypatch):
+    epoch_by_epoch(tmp_path, monkeypatch, experiment, 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
+def test_a_run_of_steps_resumes_between_epochs(tmp_path, monkeypatch):
+    def steps(name, number, *more):
+        return fit(tmp_path / name, monkeypatch, "cartpole", 9, f"--trainer.max_steps={number}", *more)
+
+    straight, resumed = steps("straight", 15), steps("resumed", 5)
+    steps("resumed", 12, "--ckpt_path=last")  # in the middle of an epoch
+    steps("resumed", 15, "--ckpt_path=last")
+    assert_same_run(straight, resumed)
+
+
+def stop(path, number, updates):
+    """Send a signal to a run of the cartpole after so many updates, two epochs make ten; return its exit code."""
+    path.mkdir()
+    slow = "--trainer.callbacks+=slow_updates.SlowUpdates"
+    with command(typed("cartpole", "--trainer.max_epochs=2", slow), path) as process:
+        words = []
+        for line in process.stdout:
+            words.append(line)
+            if line.strip() == f"update {updates}":
+                process.send_signal(number)
+    assert words[-1].startswith("lit-dcem: Stopped after update"), "".join(words)
+    return process.returncode
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_ends_a_run_after_an_update_and_it_goes_on(name, tmp_path, monkeypatch):
+    number, code = SIGNALS[name]
+    straight = fit(tmp_path / "straight", monkeypatch, "cartpole", 2)
+    assert stop(tmp_path / "stopped", number, updates=7) == code
+    stopped = tmp_path / "stopped" / folder("cartpole")
+    assert torch.load(stopped / "checkpoints/last.ckpt", weights_only=True)["global_step"] in (7, 8)
+    fit(tmp_path / "stopped", monkeypatch, "cartpole", 2, "--ckpt_path=last")
+    assert_same_run(straight, stopped)
