@@ -1,6 +1,7 @@
 """A run that is stopped in any way a user stops it, and resumed by the command line, is the run that never stopped."""
 
 import random
+import shutil
 import signal
 
 import pytest
@@ -75,3 +76,45 @@ def test_a_signal_ends_a_run_after_an_update_and_it_goes_on(name, tmp_path, monk
     assert torch.load(stopped / "checkpoints/last.ckpt", weights_only=True)["global_step"] in (7, 8)
     fit(tmp_path / "stopped", monkeypatch, "cartpole", 2, "--ckpt_path=last")
     assert_same_run(straight, stopped)
+
+
+MOMENTS = [("update", 3), ("validation", 1), ("save", 2), ("epoch", 1), ("save", 1), ("update", 7)]
+
+
+def kill(path, experiment, moment, number):
+    """Train until killed, from the last checkpoint if there is one, else anew."""
+    goes_on = (path / folder(experiment) / "checkpoints/last.ckpt").exists()
+    if not goes_on:
+        shutil.rmtree(path / "runs", ignore_errors=True)
+    killer = ["--trainer.callbacks+=killer.Killer", f"--trainer.callbacks.moment={moment}"]
+    more = [*killer, f"--trainer.callbacks.number={number}", *["--ckpt_path=last"] * goes_on]
+    with command(typed(experiment, "--trainer.max_epochs=4", *more), path) as process:
+        words = process.communicate()[0]
+    assert process.returncode == -signal.SIGKILL, words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_killed_again_and_again_is_the_same_as_straight(experiment, tmp_path, monkeypatch):
+    straight = fit(tmp_path / "straight", monkeypatch, experiment, 4)
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for moment, number in MOMENTS:
+        kill(cut, experiment, moment, number)
+    assert_same_run(straight, fit(cut, monkeypatch, experiment, 4, "--ckpt_path=last"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_two_processes_resume(experiment, tmp_path):
+    def train(name, epochs, *more):
+        (tmp_path / name).mkdir(exist_ok=True)
+        line = typed(experiment, f"--trainer.max_epochs={epochs}", *TWO_PROCESSES, *more)
+        with command(line, tmp_path / name) as process:
+            words = process.communicate()[0]
+        assert process.returncode == 0, words
+        return tmp_path / name / folder(experiment)
+
+    straight, resumed = train("straight", 2), train("resumed", 1)
+    train("resumed", 2, "--ckpt_path=last")
+    assert_same_run(straight, resumed)
