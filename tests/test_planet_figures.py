@@ -73,6 +73,16 @@ def test_model_is_drawn_with_each_edge_that_fits_into_three_slices():
     assert {text.get_text() for text in figure.axes[0].texts} >= {"$h_{t-1}$", "$x_{t}$", "$u_{t+1}$"}
 
 
+def test_returns_over_simulator_steps_are_taken_as_they_are(tmp_path):
+    curves = logged()
+    counts = {2000: 2000.0, 4000: 4000.0}
+    curves |= {"val/simulator_steps": counts, "val/return": {2000: 2.0, 4000: 3.0}, "train/return": {3000: 1.0}}
+    run = read_run(write(tmp_path, curves))
+    np.testing.assert_allclose(run["val/return"], [[2.0, 4.0], [2.0, 3.0]])
+    np.testing.assert_allclose(run["train/return"], [[3.0], [1.0]])
+    np.testing.assert_allclose(run["train/kl"][0], [0.001 * (1000 + 40 * step) for step in range(10, 101, 10)])
+
+
 def test_updates_become_simulator_steps(tmp_path):
     run = read_run(write(tmp_path, logged()))
     np.testing.assert_allclose(

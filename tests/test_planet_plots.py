@@ -49,9 +49,10 @@ def picture(envs, index, height, width):
 def test_every_validation_shows_what_the_model_imagines_and_a_video(tmp_path, monkeypatch):
     monkeypatch.setattr(VectorEnv, "render", picture)
     events, weights = fit(tmp_path / "drawn", [PlanetPlots()])
-    assert [event.step for event in events.Images("imagined")] == [2, 4]
-    videos = events.Images("episode")
-    assert [event.step for event in videos] == [2, 4]
+    steps = [event.value for event in events.Scalars("val/simulator_steps")]
+    videos = events.Images("pictures/episode")
+    for tag in (events.Images("pictures/imagined"), videos, events.Scalars("val/return")):
+        assert [event.step for event in tag] == steps
     assert (videos[0].height, videos[0].width) == (120, 160)
     assert videos[0].encoded_image_string.startswith(b"GIF89a")
     _, plain = fit(tmp_path / "plain", [])
@@ -63,12 +64,21 @@ def test_without_opengl_one_warning_takes_the_place_of_videos(tmp_path, monkeypa
     with pytest.warns(UserWarning, match=r"There will be no videos\. Pictures of a simulation need OpenGL") as warned:
         events, _ = fit(tmp_path, [PlanetPlots()])
     assert len([w for w in warned if "no videos" in str(w.message)]) == 1
-    assert events.Tags()["images"] == ["imagined"]
+    assert events.Tags()["images"] == ["pictures/imagined"]
 
 
 def test_videos_can_be_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(VectorEnv, "render", without_opengl)
-    assert fit(tmp_path, [PlanetPlots(video=False)])[0].Tags()["images"] == ["imagined"]
+    assert fit(tmp_path, [PlanetPlots(video=False)])[0].Tags()["images"] == ["pictures/imagined"]
+
+
+def test_returns_are_logged_over_simulator_steps_and_losses_over_updates(tmp_path):
+    events, _ = fit(tmp_path, [])
+    last = events.Scalars("train/simulator_steps")[-1].value
+    assert events.Scalars("val/return")[-1].step == events.Scalars("speed/steps_per_second")[-1].step == last
+    ended = {event.step for event in events.Scalars("train/return")}  # in epochs in which an episode ended
+    assert ended and ended <= {event.step for event in events.Scalars("val/return")}
+    assert [event.step for event in events.Scalars("train/loss")] == [0, 1, 2, 3]
 
 
 def episode(steps, seed=0):

@@ -27,6 +27,8 @@ PANELS = {
     "KL": {"train/kl": "training"},
 }
 """titles of the panels: what they show, by tag"""
+COUNT, EVALUATED = "train/simulator_steps", "val/simulator_steps"
+RETURNS = ("train/return", "val/return")
 COLOURS = {"training": "tab:blue", "evaluation": "tab:red"}
 WINDOW = 0.02
 """share of a run that a point of a training curve is averaged over"""
@@ -71,7 +73,7 @@ def read_run(path: Path, number: str = "11") -> Run:
         UsageError: a tag without a finite value.
     """
     tags = [tag for panel in PANELS.values() for tag in panel]
-    curves = _read(path, number, ["train/simulator_steps", *tags])
+    curves = _read(path, number, [COUNT, *tags])
     return {tag: (steps / 1000, values) for tag, (steps, values) in curves.items()}
 
 
@@ -90,7 +92,16 @@ def _read(path: Path, number: str, tags: Sequence[str]) -> dict[str, Curve]:
         if not len(updates):
             raise UsageError(f"Figure {number} needs runs that logged {tag}, got none in {path}.")
     updates, counts = curves.pop(tags[0])
-    return {tag: (np.interp(at, updates, counts), values) for tag, (at, values) in curves.items()}
+    counted = _counted(events) if tags[0] == COUNT else []
+    return {
+        tag: (at if tag in counted else np.interp(at, updates, counts), values) for tag, (at, values) in curves.items()
+    }
+
+
+def _counted(events: EventAccumulator) -> Sequence[str]:
+    """The tags that were logged against simulator steps, which early runs did not do."""
+    at, counts = _merged(events.Scalars(EVALUATED)) if EVALUATED in events.Tags()[SCALARS] else ([], [])
+    return RETURNS if len(at) and np.array_equal(at, counts) else []
 
 
 def _merged(points: Iterable[ScalarEvent]) -> Curve:
