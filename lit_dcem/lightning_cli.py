@@ -15,18 +15,23 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lit_dcem.callbacks.history import History
 from lit_dcem.callbacks.last_checkpoint import LastCheckpoint
 from lit_dcem.callbacks.log_positions import LogPositions
+from lit_dcem.callbacks.parameter_summary import ParameterSummary
 from lit_dcem.callbacks.random_states import RandomStates
 from lit_dcem.callbacks.saved_config import SavedConfig
 from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.errors import StoppedError, UsageError
 from lit_dcem.resuming import check_same_run, log_into, newest_checkpoint, runs_folder
 from lit_dcem.run_folder import RunFolder, discard, folder_of, new_run
+
+UNINTERESTING = ("Tip", "Trainer already configured with model summary")
+"""what Lightning has to say about itself"""
 
 
 def run(arguments: list[str]) -> None:
@@ -39,7 +44,7 @@ def run(arguments: list[str]) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
-        lambda record: "Tip" not in record.getMessage()
+        lambda record: not record.getMessage().lstrip("💡 ").startswith(UNINTERESTING)
     )
     torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
     # Lightning starts the processes of other ranks with sys.argv.
@@ -167,8 +172,10 @@ class TrainingCLI(LightningCLI):
             folder = folder_of(Path(config.ckpt_path)) if goes_on else new_run(runs_folder(config))
             self.attempt.made = None if goes_on else folder
             log_into(config.trainer, folder, self.checkpoint or {})
+        if config.trainer.enable_model_summary is not False:
+            self.first_callbacks = [ParameterSummary()]
         self.attempt.folder = RunFolder(folder)
-        self.first_callbacks = [self.attempt.folder, LogPositions()]
+        self.first_callbacks += [self.attempt.folder, LogPositions()]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
             given = config.trainer.callbacks
@@ -208,15 +215,15 @@ class TrainingCLI(LightningCLI):
         """Say in a line where everything is, and what to type next."""
         if self.attempt.folder is None:
             return
-        checkpoints, best = self.trainer.checkpoint_callback, ""  # the first one
+        folder = _short(self.attempt.folder.path(self.trainer))
+        said = [f"measure it: lit-dcem evaluate --checkpoint {folder}", "go on: --ckpt_path last"]
+        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
+            said.insert(0, f"see its curves: tensorboard --logdir {folder}")
+        checkpoints = self.trainer.checkpoint_callback  # the first one
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
             score = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
-            best = f"best {score} in {_short(checkpoints.best_model_path)}; "
-        folder = _short(self.attempt.folder.path(self.trainer))
-        rank_zero_info(
-            f"Done: {best}curves: tensorboard --logdir {folder}; measure it: lit-dcem evaluate --checkpoint {folder}; "
-            "go on: --ckpt_path last."
-        )
+            said.insert(0, f"best {score} in {_short(checkpoints.best_model_path)}")
+        rank_zero_info(f"Done; {'; '.join(said)}.")
 
 
 def _writes_last(callback: Any) -> bool:

@@ -38,7 +38,9 @@ def runs_folder(config: Namespace) -> Path:
     """Where a config's runs are, each in a ``version_N``: by its first logger, else ``runs`` and the config's name."""
     loggers = loggers_of(config.trainer)
     arguments = loggers[0].get("init_args", {}) if loggers else {}
-    place = arguments.get("save_dir") or config.trainer.get("default_root_dir") or RUNS
+    place = arguments.get("save_dir")
+    if place in (None, "."):  # the default of W&B
+        place = config.trainer.get("default_root_dir") or RUNS
     name = next((arguments.get(each) for each in NAMES if arguments.get(each)), None) or _config_name(config)
     return Path(place) / str(name)
 
@@ -78,7 +80,8 @@ def log_into(trainer: Namespace, folder: Path, checkpoint: Mapping[str, Any]) ->
         if "init_args" not in logger:
             logger.init_args = Namespace()
         if issubclass(kind, (TensorBoardLogger, CSVLogger)):
-            logger.init_args.version = folder.name
+            number = folder.name.removeprefix("version_")
+            logger.init_args.version = int(number) if number.isdigit() else folder.name
             if index == 0:
                 logger.init_args.save_dir, logger.init_args.name = str(folder.parent.parent), folder.parent.name
         elif index < len(positions) and positions[index].get("version"):

@@ -53,6 +53,19 @@ def test_fit_writes_a_run_folder(fitted):
     assert any("tfevents" in name for name in names)
 
 
+def test_fit_ends_by_saying_where_everything_is(fitted, caplog):
+    said = caplog.get_records("setup")[-1].getMessage()
+    assert "see its curves: tensorboard --logdir runs/regression/version_0" in said
+    assert "measure it: lit-dcem evaluate --checkpoint runs/regression/version_0" in said
+    assert "runs/regression/version_0/checkpoints/best.ckpt" in said
+
+
+def test_the_summary_counts_parameters_and_no_flops(fitted, capsys):
+    main(FIT)
+    said = capsys.readouterr().out
+    assert "EnergyNetwork" in said and "parameters learn" in said and "FLOPs" not in said
+
+
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 @pytest.mark.parametrize("checkpoint", ["last", str(RUN / "checkpoints/last.ckpt")])
 def test_fit_goes_on_in_place(fitted, checkpoint):

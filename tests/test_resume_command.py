@@ -1,5 +1,6 @@
 """A run that is stopped in any way a user stops it, and resumed by the command line, is the run that never stopped."""
 
+import os
 import random
 import shutil
 import signal
@@ -53,17 +54,22 @@ def test_a_run_of_steps_resumes_between_epochs(tmp_path, monkeypatch):
     assert_same_run(straight, resumed)
 
 
-def stop(path, number, updates):
-    """Send a signal to a run of the cartpole after so many updates, two epochs make ten; return its exit code."""
+def stop(path, number, updates, *more):
+    """Send a signal to a run of the cartpole after so many updates, two epochs make ten; return its exit code.
+
+    As a terminal does, it goes to all its processes.
+    """
     path.mkdir()
     slow = "--trainer.callbacks+=slow_updates.SlowUpdates"
-    with command(typed("cartpole", "--trainer.max_epochs=2", slow), path) as process:
+    line, sent = typed("cartpole", "--trainer.max_epochs=2", slow, *more), False
+    with command(line, path, start_new_session=True) as process:
         words = []
-        for line in process.stdout:
-            words.append(line)
-            if line.strip() == f"update {updates}":
-                process.send_signal(number)
-    assert words[-1].startswith("lit-dcem: Stopped after update"), "".join(words)
+        for word in process.stdout:
+            words.append(word)
+            if word.strip() == f"update {updates}" and not sent:
+                os.killpg(process.pid, number)
+                sent = True
+    assert any(word.startswith("lit-dcem: Stopped after update") for word in words), "".join(words)
     return process.returncode
 
 
@@ -104,17 +110,26 @@ def test_killed_again_and_again_is_the_same_as_straight(experiment, tmp_path, mo
     assert_same_run(straight, fit(cut, monkeypatch, experiment, 4, "--ckpt_path=last"))
 
 
+def train_in_two(path, experiment, epochs, *more):
+    path.mkdir(exist_ok=True)
+    with command(typed(experiment, f"--trainer.max_epochs={epochs}", *TWO_PROCESSES, *more), path) as process:
+        words = process.communicate()[0]
+    assert process.returncode == 0, words
+    return path / folder(experiment)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_two_processes_resume(experiment, tmp_path):
-    def train(name, epochs, *more):
-        (tmp_path / name).mkdir(exist_ok=True)
-        line = typed(experiment, f"--trainer.max_epochs={epochs}", *TWO_PROCESSES, *more)
-        with command(line, tmp_path / name) as process:
-            words = process.communicate()[0]
-        assert process.returncode == 0, words
-        return tmp_path / name / folder(experiment)
+    straight = train_in_two(tmp_path / "straight", experiment, 2)
+    train_in_two(tmp_path / "resumed", experiment, 1)
+    assert_same_run(straight, train_in_two(tmp_path / "resumed", experiment, 2, "--ckpt_path=last"))
 
-    straight, resumed = train("straight", 2), train("resumed", 1)
-    train("resumed", 2, "--ckpt_path=last")
-    assert_same_run(straight, resumed)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_ends_two_processes_together(name, tmp_path):
+    number, code = SIGNALS[name]
+    assert stop(tmp_path / "stopped", number, 7, *TWO_PROCESSES) == code
+    straight = train_in_two(tmp_path / "straight", "cartpole", 2)
+    assert_same_run(straight, train_in_two(tmp_path / "stopped", "cartpole", 2, "--ckpt_path=last"))

@@ -98,7 +98,7 @@ class LastCheckpoint(pl.Callback):
         """Save unless that was done after this update, with corrected numbers of epochs."""
         if trainer.global_step > self._saved_step and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             self._corrections = corrections
-            trainer.save_checkpoint(run_folder(trainer) / CHECKPOINTS / "last.ckpt")
+            trainer.save_checkpoint(run_folder(trainer) / CHECKPOINTS / "last.ckpt", weights_only=False)
             self._corrections = {}
             self._saved_step = trainer.global_step
 
