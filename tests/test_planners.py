@@ -213,7 +213,7 @@ def test_compiled_imagination_is_the_same():
     [
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"initial_std": float("inf")}, "got 12 and inf"),
-        ({"precision": "float16"}, "precision must be float32 or bfloat16, got float16"),
+        ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got float16"),
     ],
 )
 def test_options_out_of_range(options, message):
