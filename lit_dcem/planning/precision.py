@@ -28,7 +28,7 @@ def imagination_dtype(precision: Precision, own: torch.dtype, device: torch.devi
         device: where the model is.
     """
     if precision == "bfloat16":
-        _warn_if_slow(device)
+        warn_if_slow(device)
         return torch.bfloat16
     if precision == "auto" and own == torch.float32 and multiplies_bfloat16_faster(device):
         return torch.bfloat16
@@ -56,11 +56,13 @@ def _this_cpu_does() -> bool:
 
 
 @lru_cache
-def _warn_if_slow(device: torch.device) -> None:
+def warn_if_slow(device: torch.device) -> None:
+    """Say once what bfloat16 costs on a device that has no instructions for it."""
     if not multiplies_bfloat16_faster(device):
         rank_zero_warn(
-            f"This processor ({device.type}) has no instructions for bfloat16: expect decisions to take several times "
-            "as long as in float32 (9 times on an x86 processor with AVX2). Set precision to auto or float32."
+            f"This processor ({device.type}) has no instructions for bfloat16: expect networks to be several times as "
+            "slow as in float32 (9 times on x86 with AVX2). A planner has precision auto or float32 for that, the "
+            "Trainer 32-true."
         )
 
 
