@@ -17,6 +17,12 @@ DECAY, EFFORT = 0.5, 0.3
 SLOW = pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 
 
+@pytest.fixture(autouse=True)
+def exact(processor):
+    """Searches are compared with optima and with each other, on whatever processor."""
+    processor(bfloat16=False)
+
+
 class PointMass:
     """Stands for an RSSM: deter' = DECAY * deter + action, and nothing to draw."""
 
