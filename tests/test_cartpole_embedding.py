@@ -114,6 +114,7 @@ def test_plateau_of_the_validation_cost_halves_the_learning_rate(tmp_path):
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
 
 
+@pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 def test_bfloat16_mixed(tmp_path):
     run = trainer(tmp_path, max_epochs=1, precision="bf16-mixed")
     run.fit(module(), CartpoleStates(4, updates_per_epoch=2, seed=0))

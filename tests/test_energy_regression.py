@@ -76,6 +76,7 @@ def test_learning_rate_halves_on_a_plateau(tmp_path):
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
 
 
+@pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 def test_bfloat16_mixed(tmp_path):
     run = trainer(tmp_path, max_epochs=1, precision="bf16-mixed")
     run.fit(module(), RegressionData(batch_size=10, updates_per_epoch=3, seed=0))

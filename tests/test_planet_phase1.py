@@ -126,7 +126,7 @@ def updates(path):
 
 def assert_killed_run_goes_on(path, kills, module=__name__):
     """Kill a run after random numbers of updates, at any point of what follows them; in the end it is as if never."""
-    assert process(path / "whole", module).wait(200) == 0
+    assert process(path / "whole", module).wait(900) == 0
     killed, chance = path / "killed", random.Random(0)
     for _ in range(kills):
         running, target = process(killed, module), updates(killed) + chance.randint(1, 30 // kills + 1)
@@ -135,7 +135,7 @@ def assert_killed_run_goes_on(path, kills, module=__name__):
         time.sleep(chance.uniform(0, 0.05))
         running.kill()
         running.wait()
-    assert process(killed, module).wait(200) == 0, (path / "errors.txt").read_text()
+    assert process(killed, module).wait(900) == 0, (path / "errors.txt").read_text()
     assert lines(killed) == lines(path / "whole")
     assert_same(killed, path / "whole")
 
@@ -199,7 +199,7 @@ def distributed(path, module=__name__):
     """What two processes wrote, in a run that went on once, and its last checkpoint."""
     script = path / "script.py"
     script.write_text((SCRIPT + DISTRIBUTED).format(tests=str(Path(__file__).parent), path=str(path), module=module))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return [lines(path, rank) for rank in range(2)], torch.load(path / "last.ckpt", weights_only=True)
 

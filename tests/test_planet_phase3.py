@@ -65,6 +65,7 @@ def recorded(path, epochs, **options):
     return recorder.rows, phase, trainer
 
 
+@pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 @pytest.mark.parametrize(
     "options",
     [{}, {"solver": SEARCH}, {"planner": {"precision": "bfloat16"}}, {"planner": {"sample": False}}, KEEPING],

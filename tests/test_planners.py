@@ -14,6 +14,13 @@ HORIZON, ACTIONS = 3, 2
 BOUNDS = {"temperature": 0.0, "lower": -1.0, "upper": 1.0}
 SEARCH = {"num_candidates": 200, "num_elites": 20, "num_iterations": 10, **BOUNDS}
 DECAY, EFFORT = 0.5, 0.3
+SLOW = pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
+
+
+@pytest.fixture(autouse=True)
+def exact(processor):
+    """Searches are compared with optima and with each other, on whatever processor."""
+    processor(bfloat16=False)
 
 
 class PointMass:
@@ -86,6 +93,25 @@ def test_a_decoder_that_is_the_identity_finds_the_same_optimum():
     planner = LatentPlanner(decoder, DCEM(**{**SEARCH, "lower": -3.0, "upper": 3.0}), initial_std=1.0)
     actions, _ = act(planner, LinearModel(), belief)
     torch.testing.assert_close(actions, best_actions(belief.deter)[:, 0], atol=0.06, rtol=0)
+
+
+def test_a_planner_sets_the_bounds_of_its_actions():
+    """One where the solver was given none, or half of them."""
+    free = {name: value for name, value in SEARCH.items() if name not in ("lower", "upper")}
+    for bounds in ({}, {"lower": -1}, {"upper": torch.ones(HORIZON * ACTIONS)}):
+        planner = CEMPlanner(DCEM(**free, **bounds), HORIZON)
+        actions, _ = act(planner, LinearModel(), place([9.0, -9.0]))
+        torch.testing.assert_close(actions, torch.tensor([[-1.0, 1.0]]), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("bounds", [{"lower": -2.0}, {"lower": -1.0, "upper": torch.tensor([1.0, 0.5] * HORIZON)}])
+def test_other_bounds_of_actions_are_refused(bounds):
+    with pytest.raises(ValueError, match=r"CEMPlanner must have the bounds of actions, -1 and 1, got -.\.0 and"):
+        CEMPlanner(DCEM(**{**SEARCH, **bounds}), HORIZON)
+    with pytest.raises(
+        ValueError, match=r"decoder of a LatentPlanner must .* -1 and 1, got \[-1\.0, -1\.0\] and \[1.0, 3.0\]"
+    ):
+        LatentPlanner(ActionDecoder(3, HORIZON, ACTIONS, upper=[1.0, 3.0]), DCEM(**SEARCH))
 
 
 def test_bounds_hold_where_the_optimum_is_beyond_them():
@@ -164,6 +190,7 @@ def test_imagined_returns_are_sums_of_rewards_along_single_rollouts():
     torch.testing.assert_close(returns[1, 2], model.reward(alone).sum())
 
 
+@SLOW
 def test_bfloat16_imagines_about_the_same_with_the_weights_of_now():
     model, belief = world_model(), some_belief(2)
     points = torch.rand(2, 50, HORIZON * ACTIONS) * 2 - 1
@@ -179,7 +206,8 @@ def test_bfloat16_imagines_about_the_same_with_the_weights_of_now():
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@SLOW
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
 def test_planning_leaves_the_model_alone(precision):
     model = world_model()
     before = copy.deepcopy(model.state_dict())
@@ -213,7 +241,7 @@ def test_compiled_imagination_is_the_same():
     [
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"initial_std": float("inf")}, "got 12 and inf"),
-        ({"precision": "float16"}, "precision must be float32 or bfloat16, got float16"),
+        ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got float16"),
     ],
 )
 def test_options_out_of_range(options, message):

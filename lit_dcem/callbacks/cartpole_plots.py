@@ -42,7 +42,7 @@ class CartpolePlots(pl.Callback):
 
 def picture(module: CartpoleEmbedding) -> Figure:
     """The panels of one image; draws no noise from the generators of training."""
-    state = validation_states()[STATE].to(module.decoder.lower)  # its device and precision
+    state = validation_states()[STATE].to(module.decoder.lower.device)
     iterations = latent_search(module, state)
     planar = module.decoder.latent_dim == 2
     figure = Figure(figsize=(12 if planar else 8, 3.5), layout="constrained")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lit_dcem.experiments.embedding_loss import EmbeddingLoss
-from lit_dcem.experiments.training import optimize
+from lit_dcem.experiments.training import check_precision, optimize
 from lit_dcem.models.action_decoder import ActionDecoder
 from lit_dcem.models.cartpole import rollout_cost
 from lit_dcem.solvers.cem import DCEM
@@ -95,16 +95,19 @@ class CartpoleEmbedding(pl.LightningModule):
 
     def decode(self, latents: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon"]:
         """Force sequences [N] of latent vectors."""
-        return self.decoder(latents).squeeze(-1)
+        return self.decoder(latents.to(self.decoder.lower.dtype)).squeeze(-1)
 
     def objective(self, states: Float[Tensor, "batch 5"]) -> Objective:
         """Cost of the forces that latent vectors ``[B, N, latent_dim]`` stand for."""
-        return lambda latents: rollout_cost(states, self.decode(latents))
+        return lambda latents: _cost(states, self.decode(latents))
 
     def solve(self, states: Float[Tensor, "batch 5"], solver: DCEM | None = None) -> Solution:
         """Search the latent space for each state, with another solver if one is given."""
         mean = states.new_zeros(len(states), self.decoder.latent_dim)
         return (solver or self.solver)(self.objective(states), mean, torch.full_like(mean, self.initial_std))
+
+    def setup(self, stage: str) -> None:
+        check_precision(self)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss = self.loss(batch)
@@ -128,7 +131,7 @@ class CartpoleEmbedding(pl.LightningModule):
         with isolate_rng():
             for seed in range(self.validation_repeats):
                 torch.manual_seed(seed)
-                self.cost.update(rollout_cost(states, self(states).unsqueeze(1)))
+                self.cost.update(_cost(states, self(states).unsqueeze(1)))
             self.cost_paper.update(self.solve(states, self.paper_solver).value)
         self.log(f"{stage}/cost", self.cost, prog_bar=True)
         self.log(f"{stage}/cost_paper", self.cost_paper)
@@ -144,3 +147,8 @@ class CartpoleEmbedding(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimize(self.decoder.parameters(), self.optimizer, self.lr_scheduler, "val/cost")
+
+
+def _cost(states: Float[Tensor, "batch 5"], forces: Float[Tensor, "batch n horizon"]) -> Float[Tensor, "batch n"]:
+    """Cost of sequences of forces [N], in float32 at least: half precision is too coarse for small steps of time."""
+    return rollout_cost(states.to(torch.promote_types(states.dtype, torch.float32)), forces)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanSquaredError
 
-from lit_dcem.experiments.training import check_loss_over_iterates, discounts, iterates, optimize
+from lit_dcem.experiments.training import check_loss_over_iterates, check_precision, discounts, iterates, optimize
 from lit_dcem.models.energy import EnergyNetwork
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.solvers.gradient_descent import UnrolledGD
@@ -83,11 +83,14 @@ class EnergyRegression(pl.LightningModule):
         """Minimise the energy for each input, with another solver if one is given."""
         mean = x.new_zeros(len(x), self.energy.output_dim)
         std = torch.full_like(mean, self.initial_std)
-        return (solver or self.solver)(lambda y: self.energy(x, y), mean, std)
+        return (solver or self.solver)(lambda y: self.energy(x, y.to(x.dtype)), mean, std)
 
     def iterates(self, x: Tensor, num_iterations: int) -> Float[Tensor, "iterations batch output_dim"]:
         """Predictions after 0, 1, .. num_iterations inner iterations."""
         return iterates(self.solve(x, self.solver.traced(num_iterations)))
+
+    def setup(self, stage: str) -> None:
+        check_precision(self)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._training_loss(*batch)
@@ -97,7 +100,8 @@ class EnergyRegression(pl.LightningModule):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Squared error of the minimiser, discounted over the last inner iterations."""
         if self.loss_iterations == 1:
-            return functional.mse_loss(self.solve(x, self.training_solver).mean, y)
+            answer = self.solve(x, self.training_solver).mean
+            return functional.mse_loss(answer, y.to(answer))
         path = iterates(self.solve(x, self.training_solver.replace(trace=True)))[-self.loss_iterations :]
         errors = (path - y).square().mean((1, 2))
         return (errors * discounts(len(errors), self.loss_discount).to(errors)).sum()

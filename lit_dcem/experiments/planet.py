@@ -14,6 +14,7 @@ from lit_dcem.data.on_policy import OnPolicyBatch
 from lit_dcem.data.ranks import gathered
 from lit_dcem.data.rollouts import RolloutBatch
 from lit_dcem.errors import UsageError
+from lit_dcem.experiments.training import check_precision
 from lit_dcem.models.observation_scale import ObservationScale
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.model_planner import ModelPlanner
@@ -59,6 +60,7 @@ class Planet(pl.LightningModule):
         return ModelPolicy(self.world_model, self.planner, self.scale)
 
     def setup(self, stage: str) -> None:
+        check_precision(self)
         rollouts, rssm = self._rollouts(), self.world_model.rssm
         ours = {"observation_dim": rssm.observation_dim, "action_dim": rssm.action_dim}
         if ours != rollouts.sizes:

@@ -13,6 +13,7 @@ from lit_dcem.data.evaluation_episodes import Evaluation
 from lit_dcem.data.on_policy import OnPolicyBatch, OnPolicyRollouts
 from lit_dcem.experiments.planet import Planet
 from lit_dcem.experiments.policy_gradient import PolicyGradient
+from lit_dcem.experiments.training import check_precision
 from lit_dcem.planning.model_planner import ModelPlanner
 from lit_dcem.planning.plan_policy import PlanPolicy
 
@@ -43,6 +44,7 @@ class LearnsPolicy(Planet):
         return int(words[0]) % 2**63
 
     def setup(self, stage: str) -> None:
+        check_precision(self, "bf16-true")  # where a density of a few nats has steps of 3%: its ratios would be noise
         super().setup(stage)
         self._rollouts().connect(self.policy, self.exploring_policy, self.policy_gradient.prepare)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_dcem.errors import UsageError
+from lit_dcem.planning.precision import warn_if_slow
 from lit_dcem.types import Solution
 
 
@@ -22,6 +24,23 @@ def check_loss_over_iterates(loss_iterations: int, loss_discount: float) -> None
     if loss_iterations < 1 or not 0 < loss_discount <= 1:
         rule = "The iterations of a loss must be at least 1 and its discount in (0, 1]"
         raise ValueError(f"{rule}, got {loss_iterations} and {loss_discount}.")
+
+
+def check_precision(module: pl.LightningModule, *refused: str) -> None:
+    """Refuse a ``precision`` of the Trainer that a module cannot be trained in: float16 weights, and those given.
+
+    Small gradients and Adam's eps of 1e-8 are 0 in float16, and the weights NaN after a few updates. Warns of bfloat16
+    where that is slow.
+
+    Raises:
+        UsageError: one of the refused.
+    """
+    refused, precision = ("16-true", *refused), module.trainer.precision
+    if precision in refused:
+        rule = f"{type(module).__name__} cannot be trained in precision {' or '.join(refused)}"
+        raise UsageError(f"{rule}: use 32-true, 64-true or bf16-mixed, got {precision}.")
+    if precision.startswith("bf16"):
+        warn_if_slow(module.trainer.strategy.root_device)
 
 
 def iterates(solution: Solution) -> Float[Tensor, "iterations batch dim"]:

@@ -51,7 +51,7 @@ def imagine(model: WorldModel, scale: ObservationScale, evaluation: Evaluation, 
     start = Belief(*(part[-1] for part in posteriors.belief))
     beliefs = model.rssm.imagine(start, actions[context : context + HORIZON].unsqueeze(1), sample=False)
     predicted = scale.inverse(model.observation(beliefs).float()), model.reward(beliefs).float()
-    return Imagined(*(part.squeeze(1).cpu() for part in predicted))
+    return Imagined(*(part.squeeze(1).float().cpu() for part in predicted))
 
 
 def imagined_rollout(model: WorldModel, scale: ObservationScale, evaluation: Evaluation) -> Figure:
@@ -75,7 +75,7 @@ def imagined_rollout(model: WorldModel, scale: ObservationScale, evaluation: Eva
 
 
 def _draw(axis: Axes, title: str, real: Tensor, imagined: Tensor, times: range, context: int) -> None:
-    axis.plot(times, real.cpu(), color="0.4", linewidth=1.2, label="real")
+    axis.plot(times, real.float().cpu(), color="0.4", linewidth=1.2, label="real")
     axis.plot(times[-len(imagined) :], imagined, color="tab:red", linewidth=1.2, label="imagined")
     axis.axvline(context, color="0.7", linewidth=0.8, linestyle=":")
     axis.set_title(title, fontsize="small")

@@ -40,8 +40,9 @@ def draw_surface(axis: Axes, module: EnergyRegression) -> None:
     """One panel of figure 1. Each column is scaled to [0, 1], then shown as ``log(. + 1e-6)``."""
     x, y = target_points(200)
     grid = torch.linspace(-7, 7, 281)
+    pairs = x.to(_place(module)), grid.expand(len(x), -1).unsqueeze(-1).to(_place(module))
     with torch.no_grad():
-        energy = module.energy(x, grid.expand(len(x), -1).unsqueeze(-1)).float()
+        energy = module.energy(*pairs).float().cpu()
     low, high = energy.aminmax(dim=1, keepdim=True)
     height = ((energy - low) / (high - low).clamp_min(1e-12) + 1e-6).log().clamp(-10, 0)
     axis.imshow(height.T.numpy(), origin="lower", extent=(0, 2 * math.pi, -7, 7), aspect="auto", cmap="Greys")
@@ -99,9 +100,15 @@ def _side_by_side(methods: Seeds, draw: Callable[[Axes, EnergyRegression], None]
 
 
 def _iterates(module: EnergyRegression, x: Tensor, num_iterations: int) -> Tensor:
+    """Predictions after each iteration, on the CPU in the precision of x."""
     with isolate_rng(), torch.no_grad():
         torch.manual_seed(0)
-        return module.iterates(x, num_iterations)
+        return module.iterates(x.to(_place(module)), num_iterations).to(x)
+
+
+def _place(module: EnergyRegression) -> Tensor:
+    """A tensor on the device and in the precision of the module."""
+    return next(module.energy.parameters())
 
 
 def _labelled(name: str, items: Sequence[Item]) -> list[tuple[str | None, Item]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.world_model import WorldModel
+from lit_dcem.planning.precision import PRECISIONS, ModelCopies, Precision, imagination_dtype
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.types import Objective, PolicyState, Solution
 
-PRECISIONS = ("float32", "bfloat16")
 COMPARISONS = 4
 """samples of what a plan leads to, to compare it with another one"""
 
@@ -47,8 +46,9 @@ class ModelPlanner(nn.Module, ABC):
         keep_plans: go on with the rest of the last plan while no new one promises more; else every plan stands for one
             step (paper). It costs a few trajectories, and keeps a loop from putting off what pays later.
         sample: imagine with samples of the model's priors (PlaNet's code); else with their means, a little faster.
-        precision: of imagination: "float32" (or what the model has), or "bfloat16", about twice as fast on processors
-            that know it. The beliefs before it and the search around it are in float32.
+        precision: of imagination: "float32" (or what the model has); "bfloat16", about twice as fast on processors
+            that multiply it, and 9 times as slow on others; or "auto", the faster one of these where the model is, but
+            float32 where the model takes gradients. The beliefs before it and the search around it are in float32.
         compile: compile imagination with `torch.compile`; on a GPU with CUDA graphs. Takes half a minute at first.
 
     Raises:
@@ -64,7 +64,7 @@ class ModelPlanner(nn.Module, ABC):
         warm_start: bool = False,
         keep_plans: bool = False,
         sample: bool = True,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "auto",
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ModelPlanner(nn.Module, ABC):
             rule = "horizon must be at least 1 and initial_std positive and finite"
             raise ValueError(f"{rule}, got {horizon} and {initial_std}.")
         if precision not in PRECISIONS:
-            raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {precision}.")
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision}.")
         self.solver = solver
         self.horizon = horizon
         self.initial_std = initial_std
@@ -84,7 +84,7 @@ class ModelPlanner(nn.Module, ABC):
         # The mode means CUDA graphs on a GPU, and nothing more than the default one on a CPU.
         compiled = {"mode": "reduce-overhead", "dynamic": False}
         self._returns = torch.compile(imagined_returns, **compiled) if compile else imagined_returns
-        self._copies: dict[torch.dtype, WorldModel] = {}  # in a dict, so that their weights are not the planner's
+        self._copies = ModelCopies()
 
     @abstractmethod
     def size(self, action_dim: int) -> int:
@@ -137,12 +137,13 @@ class ModelPlanner(nn.Module, ABC):
     ) -> Float[Tensor, "envs horizon action"]:
         """A plan from zero, which depends on the belief, the rest of the last plan, the model and a seed alone.
 
+        Also under autocast: what acts outside of it and an update inside of it plan the same.
         All environments see the same noise, so that the answer for one does not depend on the others. If grad is
         enabled, gradients go through the search as far as it is differentiable, and to what decodes its answer; unless
         it is ``frozen``, also to the model.
         """
         differentiable = torch.is_grad_enabled() and self.solver.is_differentiable
-        with isolate_rng():
+        with isolate_rng(), torch.autocast(belief.deter.device.type, enabled=False):
             torch.manual_seed(seed)
             with torch.set_grad_enabled(differentiable):
                 solution = self.solve(model, belief, common_noise=True, frozen=frozen)
@@ -204,15 +205,21 @@ class ModelPlanner(nn.Module, ABC):
         self, model: WorldModel, belief: Belief, frozen: bool = False
     ) -> Callable[[Tensor, Tensor | None], Tensor]:
         """``(actions [H, E, N, A], noise) -> returns [E, N]`` from the belief on, in the precision of imagination."""
-        own = model.rssm.recurrent.weight.dtype
-        dtype = own if self.precision == "float32" else torch.bfloat16
-        model = self._copy(model, dtype) if frozen or dtype != own else model
+        dtype = self._dtype(model, frozen)
+        model = self._copies.of(model, dtype) if frozen or dtype != model.rssm.recurrent.weight.dtype else model
         belief = Belief(*(part.unsqueeze(1).to(dtype) for part in belief))
 
         def imagine(actions: Tensor, noise: Tensor | None) -> Tensor:
             return self._returns(model, belief, actions.to(dtype), None if noise is None else noise.to(dtype))
 
         return imagine
+
+    def _dtype(self, model: WorldModel, frozen: bool) -> torch.dtype:
+        """What to imagine in; a model in another precision is a copy, which no gradient gets through."""
+        weight = model.rssm.recurrent.weight
+        if self.precision == "auto" and not frozen and torch.is_grad_enabled() and _learns(model):
+            return weight.dtype
+        return imagination_dtype(self.precision, weight.dtype, weight.device)
 
     def _begin(self, action_dim: int, first: Tensor, plans: PolicyState) -> PolicyState | None:
         """First mean and a candidate ``[E, D]``, if there was a plan; zero where an episode begins."""
@@ -221,15 +228,9 @@ class ModelPlanner(nn.Module, ABC):
         advanced = {name: self.advance(plans[name], action_dim) for name in ("mean", "best")}
         return {name: plan.masked_fill(first.unsqueeze(-1), 0) for name, plan in advanced.items()}
 
-    def _copy(self, model: WorldModel, dtype: torch.dtype) -> WorldModel:
-        """A copy of the model that has its weights of now and takes no gradients."""
-        with torch.inference_mode(False), torch.no_grad():  # made while acting, it also serves in training
-            if dtype not in self._copies:
-                self._copies[dtype] = copy.deepcopy(model).to(dtype).requires_grad_(False)
-            for theirs, ours in zip(self._copies[dtype].parameters(), model.parameters(), strict=True):
-                if not torch.equal(theirs, ours.to(dtype)):  # a graph that is not yet walked back may hold them
-                    theirs.copy_(ours)
-        return self._copies[dtype]
+
+def _learns(model: WorldModel) -> bool:
+    return any(parameter.requires_grad for parameter in model.parameters())
 
 
 def imagined_returns(

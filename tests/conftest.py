@@ -1,0 +1,32 @@
+"""One thread for each test and each process that it starts: spinning threads stretch tests on a busy machine."""
+
+import os
+
+# Before torch and NumPy are imported, which read them then.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import pytest
+import torch
+
+from lit_dcem.planning import precision
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """Lets a test say whether the processor multiplies bfloat16; the answer counts until the test ends."""
+
+    def multiplies(bfloat16: bool) -> None:
+        monkeypatch.setattr(precision, "_this_cpu_does", lambda: bfloat16)
+        forget()
+
+    def forget() -> None:
+        precision.multiplies_bfloat16_faster.cache_clear()
+        precision.warn_if_slow.cache_clear()
+
+    yield multiplies
+    monkeypatch.undo()
+    forget()
