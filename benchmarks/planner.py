@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 from measure import Case, Row, Work, time_case
+from options import PRECISIONS, options, parse
 from planet_peers import HAS_TORCHRL, PlainModel, matrix_products, our_plan, plain_plan, torchrl_planner
 from report import provenance, timing_table
 from rich.console import Console
@@ -22,27 +21,23 @@ OBSERVATIONS, ACTIONS, LATENTS, HORIZON = 17, 6, 12, 12
 PAPER = {"num_candidates": 1000, "num_elites": 100, "num_iterations": 10}
 EMBEDDED = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
 BOUNDS = {"lower": -1.0, "upper": 1.0}
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def main() -> None:
     """Measure, print a table, and write it if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
-    parser.add_argument("--rounds", type=int, default=5, help="of ours, floor and peers in turn")
+    parser = options(__doc__, rounds=5, precisions=True)
     parser.add_argument(
         "--envs", type=int, default=1, help="environments that are planned for at once; above 1 no peers"
     )
     parser.add_argument("--compile", action="store_true", help="also ours under torch.compile")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
-    args = parser.parse_args()
+    args = parse(parser)
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
     rows: list[Row] = []
     for threads in args.threads:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            for case in cases(args.envs, args.compile):
+            for case in cases(args.envs, args.compile, args.precisions):
                 rows += time_case(case, threads, args.rounds)
     Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
     if args.out:
@@ -50,12 +45,12 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def cases(num_envs: int, compiled: bool) -> Iterator[Case]:
-    """The paper's full CEM in both precisions, and its embedded planner against it."""
+def cases(num_envs: int, compiled: bool, precisions: list[str]) -> Iterator[Case]:
+    """The paper's full CEM in each precision, and its embedded planner against it."""
     model = WorldModel(OBSERVATIONS, ACTIONS)
     peers = _peers() if num_envs == 1 else {}
-    for precision, dtype in PRECISIONS.items():
-        floor = _floor(model, PAPER["num_candidates"] * num_envs, PAPER["num_iterations"], dtype)
+    for precision in precisions:
+        floor = _floor(model, PAPER["num_candidates"] * num_envs, PAPER["num_iterations"], PRECISIONS[precision])
         for sample in (True, False):
             ours = our_plan(_full(precision, sample), model, num_envs)
             others = dict(peers)
