@@ -19,6 +19,7 @@ from lit_dcem.callbacks.history import History
 from lit_dcem.callbacks.random_states import RandomStates
 from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.errors import UsageError
+from lit_dcem.overlays import spell_out
 from lit_dcem.runs import newest_run
 
 
@@ -34,7 +35,7 @@ def run(arguments: list[str]) -> None:
     )
     torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
     # Lightning starts the processes of other ranks with sys.argv.
-    typed, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    typed, sys.argv = sys.argv, [sys.argv[0], *spell_out(arguments)]
     try:
         TrainingCLI(
             parser_class=Parser,

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
     {"types", "errors"},
-    {"checkpoint", "solvers", "envs"},
+    {"checkpoint", "solvers", "envs", "overlays"},
     {"models", "data"},
     {"planning"},
     {"experiments"},
