@@ -18,7 +18,7 @@ import torch
 from controller_cases import THROUGH, WAYS, Sizes, decoder_case, decoder_step, decoder_works, ppo_case, ppo_works
 from measure import Case, Row, Work, peak_bytes, time_case
 from options import options, parse
-from planner import ACTIONS, EMBEDDED, OBSERVATIONS, PAPER, embedded_case
+from planner import ACTIONS, OBSERVATIONS, SEARCHES, embedded_case, quick_searches
 from report import plain_table, provenance, timing_table
 from rich.console import Console
 from rich.table import Table
@@ -61,7 +61,7 @@ def cases(sizes: Sizes, parts: list[str], precisions: list[str], small: bool) ->
     """Decisions in each precision, a decoder step, an update of PPO."""
     if "decision" in parts:
         model = WorldModel(OBSERVATIONS, ACTIONS)
-        searches = ({**PAPER, "num_iterations": 2}, {**EMBEDDED, "num_iterations": 2}) if small else (PAPER, EMBEDDED)
+        searches = quick_searches() if small else SEARCHES
         for precision in precisions:
             yield embedded_case(model, 1, precision, *searches)
     if "decoder" in parts:

@@ -43,10 +43,10 @@ PARTS = {
     "data": [None, [], [{"class_path": "lit_dcem.RegressionData"}], "abc", 3, {"class_path": None}],
     "model.init_args": [[], "abc", 3],
     "data.init_args": [[], "abc", 3],
-    "model.init_args.energy": [None, [], 3, {}, {"class_path": 3}],
-    "model.init_args.solver": [None, [], 3, {}, {"class_path": []}],
-    "model.init_args.optimizer": [[], 3, {}, {"class_path": None}],
-    "model.init_args.lr_scheduler": [[], 3, {}],
+    "model.init_args.energy": [None, [], 3, {"class_path": 3}],
+    "model.init_args.solver": [None, [], 3, {"class_path": []}],
+    "model.init_args.optimizer": [[], 3, {"class_path": None}],
+    "model.init_args.lr_scheduler": [[], 3, {"class_path": 3}],
     "trainer.callbacks": [3, "abc", [None], [3], [{}], [{"class_path": 3}], {"a": 1}],
     "trainer.logger": [3, "abc", {"a": 1}, [None], {"class_path": None}],
     "trainer.logger.init_args": [[], "abc", 3],
@@ -141,7 +141,9 @@ def write_material(folder: Path, whole: Path) -> None:
 
 def _write_checkpoints(folder: Path, whole: Path) -> None:
     data, content = whole.read_bytes(), torch.load(whole, weights_only=True)
-    (folder / "whole.ckpt").write_bytes(data)
+    (folder / "a_run" / "checkpoints").mkdir(parents=True)
+    for path in ("whole.ckpt", "a_run/checkpoints/last.ckpt"):
+        (folder / path).write_bytes(data)
     (folder / "cut.ckpt").write_bytes(data[: len(data) // 2])
     (folder / "nearly.ckpt").write_bytes(data[:-100])
     (folder / "empty.ckpt").write_bytes(b"")

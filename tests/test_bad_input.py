@@ -1,5 +1,6 @@
 """Whatever is wrong with what was typed, it is said in one sentence, with exit code 2, and leaves no run folder."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +18,9 @@ def material(tmp_path_factory):
     folder, back = tmp_path_factory.mktemp("bad_input"), Path.cwd()
     os.chdir(folder)
     try:
-        main(fit("regression", "--trainer.logger.init_args.save_dir=trained").arguments)
+        last = {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": {"filename": "last"}}
+        options = "--trainer.logger.init_args.save_dir=trained", f"--trainer.callbacks={json.dumps([last])}"
+        main(fit("regression", *options).arguments)
     finally:
         os.chdir(back)
     write_material(folder, folder / "trained/regression/version_0/checkpoints/last.ckpt")
