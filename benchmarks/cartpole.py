@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is import
 
 import torch
 from measure import Case, Row, Work, time_case
+from options import options, parse
 from pytorch_lightning.cli import LightningCLI
 from report import provenance, timing_table
 from rich.console import Console
@@ -31,11 +31,7 @@ STATES = {"cartpole": 16, "cartpole_paper": 1}
 
 def main() -> None:
     """Measure both configs, print a table, and write it if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
-    parser.add_argument("--rounds", type=int, default=15, help="of ours, floor and peer in turn")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
-    args = parser.parse_args()
+    args = parse(options(__doc__, rounds=15))
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     rows: list[Row] = []
     for threads in args.threads:

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 # Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
@@ -18,7 +17,8 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 import torch
 from controller_cases import THROUGH, WAYS, Sizes, decoder_case, decoder_step, decoder_works, ppo_case, ppo_works
 from measure import Case, Row, Work, peak_bytes, time_case
-from planner import ACTIONS, EMBEDDED, OBSERVATIONS, PAPER, PRECISIONS, embedded_case
+from options import options, parse
+from planner import ACTIONS, OBSERVATIONS, SEARCHES, embedded_case, quick_searches
 from report import plain_table, provenance, timing_table
 from rich.console import Console
 from rich.table import Table
@@ -41,13 +41,13 @@ def main() -> None:
     args = _parse()
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
-    sizes = SMALL if args.small else Sizes()
+    sizes = SMALL if args.quick else Sizes()
     torch.set_num_threads(max(args.threads))
-    large = list(large_memory(sizes, args.small)) if args.large else []
-    memory = list(memories(sizes, args.only))
+    large = list(large_memory(sizes, args.quick)) if args.large else []
+    memory = list(memories(sizes, args.only, args.precisions))
     rows: list[Row] = []
     for threads in args.threads:
-        for case in cases(sizes, args.only, args.small):
+        for case in cases(sizes, args.only, args.precisions, args.quick):
             console.print(f"timing: {threads} threads, {case.what}", style="dim", highlight=False)
             rows += time_case(case, threads, args.rounds)
     _print(rows, memory, large)
@@ -57,25 +57,25 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def cases(sizes: Sizes, parts: list[str], small: bool) -> Iterator[Case]:
-    """Decisions in both precisions, a decoder step, an update of PPO."""
+def cases(sizes: Sizes, parts: list[str], precisions: list[str], small: bool) -> Iterator[Case]:
+    """Decisions in each precision, a decoder step, an update of PPO."""
     if "decision" in parts:
         model = WorldModel(OBSERVATIONS, ACTIONS)
-        searches = ({**PAPER, "num_iterations": 2}, {**EMBEDDED, "num_iterations": 2}) if small else (PAPER, EMBEDDED)
-        for precision in PRECISIONS:
+        searches = quick_searches() if small else SEARCHES
+        for precision in precisions:
             yield embedded_case(model, 1, precision, *searches)
     if "decoder" in parts:
-        yield decoder_case(sizes)
+        yield decoder_case(sizes, precisions)
     if "ppo" in parts:
-        yield ppo_case(sizes)
+        yield ppo_case(sizes, precisions)
 
 
-def memories(sizes: Sizes, parts: list[str]) -> Iterator[dict[str, Any]]:
+def memories(sizes: Sizes, parts: list[str], precisions: list[str]) -> Iterator[dict[str, Any]]:
     """Peaks of a decoder step and of an update of PPO, by each way."""
     if "decoder" in parts:
-        yield from _peaks(f"decoder step, {sizes.beliefs} beliefs", decoder_works(sizes))
+        yield from _peaks(f"decoder step, {sizes.beliefs} beliefs", decoder_works(sizes, precisions))
     if "ppo" in parts:
-        yield from _peaks(f"PPO update, {sizes.times} x {sizes.envs} steps", ppo_works(sizes))
+        yield from _peaks(f"PPO update, {sizes.times} x {sizes.envs} steps", ppo_works(sizes, precisions))
 
 
 def large_memory(sizes: Sizes, small: bool) -> Iterator[dict[str, Any]]:
@@ -108,14 +108,10 @@ def _peaks(what: str, works: Mapping[str, Work]) -> Iterator[dict[str, Any]]:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
-    parser.add_argument("--rounds", type=int, default=5, help="of ours, floor and peers in turn")
+    parser = options(__doc__, rounds=5, precisions=True)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts")
     parser.add_argument("--large", action="store_true", help="also the memory of 64 beliefs and 10 iterations")
-    parser.add_argument("--small", action="store_true", help="tiny sizes, in seconds: a trial, not a result")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
-    return parser.parse_args()
+    return parse(parser)
 
 
 def _print(rows: list[Row], memory: list[dict[str, Any]], large: list[dict[str, Any]]) -> None:

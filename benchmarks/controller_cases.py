@@ -63,20 +63,21 @@ class Sizes:
         }
 
 
-def decoder_case(sizes: Sizes) -> Case:
+def decoder_case(sizes: Sizes, precisions: list[str]) -> Case:
     """A decoder step through the search, against the other ways and plain tensors."""
-    works = decoder_works(sizes)
+    works = decoder_works(sizes, precisions)
     what = f"decoder step, {sizes.beliefs} beliefs"
     return Case(what, works.pop(THROUGH), works, "imagination alone", _imagination(sizes, sizes.beliefs, 1))
 
 
-def decoder_works(sizes: Sizes) -> dict[str, Work]:
+def decoder_works(sizes: Sizes, precisions: list[str]) -> dict[str, Work]:
     """A decoder step by each way. At temperature 0 its loss is that of configs/cheetah_phase2_fast.yaml."""
     works = {name: decoder_step(sizes, **options) for name, options in WAYS.items()}
     hard = {"loss": EmbeddingLoss(answer=0.0, best=0.5, elites=0.5, num_elites=5), "temperature": 0.0}
     works["temperature 0, best and elites"] = decoder_step(sizes, **hard)
-    works["bfloat16"] = decoder_step(sizes, precision="bfloat16")
-    works["temperature 0, best and elites, bfloat16"] = decoder_step(sizes, precision="bfloat16", **hard)
+    if "bfloat16" in precisions:
+        works["bfloat16"] = decoder_step(sizes, precision="bfloat16")
+        works["temperature 0, best and elites, bfloat16"] = decoder_step(sizes, precision="bfloat16", **hard)
     works["plain tensors"] = _plain_decoder_step(sizes)
     return works
 
@@ -89,18 +90,19 @@ def decoder_step(sizes: Sizes, loss: EmbeddingLoss | None = None, precision: str
     return lambda: torch.autograd.grad(module.decoder_loss(belief), parameters)
 
 
-def ppo_case(sizes: Sizes) -> Case:
+def ppo_case(sizes: Sizes, precisions: list[str]) -> Case:
     """An update of PPO through the search, against the other ways and plain tensors."""
-    works = ppo_works(sizes)
+    works = ppo_works(sizes, precisions)
     what = f"PPO update, {sizes.times} x {sizes.envs} steps"
     return Case(what, works.pop(THROUGH), works, "imagination alone", _imagination(sizes, sizes.envs, sizes.times))
 
 
-def ppo_works(sizes: Sizes) -> dict[str, Work]:
+def ppo_works(sizes: Sizes, precisions: list[str]) -> dict[str, Work]:
     """An update by each way. At temperature 0 the decoder alone learns, by the answer alone."""
     works = {name: _ppo_update(sizes, **options) for name, options in WAYS.items()}
     works["temperature 0, decoder alone"] = _ppo_update(sizes, temperature=0.0)
-    works["temperature 0, decoder alone, bfloat16"] = _ppo_update(sizes, precision="bfloat16", temperature=0.0)
+    if "bfloat16" in precisions:
+        works["temperature 0, decoder alone, bfloat16"] = _ppo_update(sizes, precision="bfloat16", temperature=0.0)
     works["plain tensors"] = _plain_ppo_update(sizes)
     return works
 

@@ -91,7 +91,8 @@ def _sample(work: Work, repeats: int, now: Callable[[], float]) -> float:
 
 def _row(case: Case, peer: str, threads: int, clock: str, samples: dict[str, list[float]]) -> Row:
     to_peer = _ratios(samples[peer], samples["ours"])
-    quarter, _, three_quarters = quantiles(to_peer, n=4)
+    # A single round has no quartiles of its own.
+    quarter, _, three_quarters = quantiles(to_peer if len(to_peer) > 1 else 2 * to_peer, n=4)
     return Row(
         what=case.what,
         threads=threads,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 from measure import Case, Row, Work, time_case
+from options import PRECISIONS, options, parse
 from planet_peers import HAS_TORCHRL, PlainModel, matrix_products, our_plan, plain_plan, torchrl_planner
 from report import provenance, timing_table
 from rich.console import Console
@@ -21,28 +20,25 @@ from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, WorldModel
 OBSERVATIONS, ACTIONS, LATENTS, HORIZON = 17, 6, 12, 12
 PAPER = {"num_candidates": 1000, "num_elites": 100, "num_iterations": 10}
 EMBEDDED = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
+SEARCHES = PAPER, EMBEDDED
 BOUNDS = {"lower": -1.0, "upper": 1.0}
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def main() -> None:
     """Measure, print a table, and write it if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
-    parser.add_argument("--rounds", type=int, default=5, help="of ours, floor and peers in turn")
+    parser = options(__doc__, rounds=5, precisions=True)
     parser.add_argument(
         "--envs", type=int, default=1, help="environments that are planned for at once; above 1 no peers"
     )
     parser.add_argument("--compile", action="store_true", help="also ours under torch.compile")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
-    args = parser.parse_args()
+    args = parse(parser)
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
     rows: list[Row] = []
     for threads in args.threads:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            for case in cases(args.envs, args.compile):
+            for case in cases(args.envs, args.compile, args.precisions, quick_searches() if args.quick else SEARCHES):
                 rows += time_case(case, threads, args.rounds)
     Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
     if args.out:
@@ -50,20 +46,31 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def cases(num_envs: int, compiled: bool) -> Iterator[Case]:
-    """The paper's full CEM in both precisions, and its embedded planner against it."""
-    model = WorldModel(OBSERVATIONS, ACTIONS)
-    peers = _peers() if num_envs == 1 else {}
-    for precision, dtype in PRECISIONS.items():
-        floor = _floor(model, PAPER["num_candidates"] * num_envs, PAPER["num_iterations"], dtype)
+def quick_searches() -> tuple[dict[str, int], dict[str, int]]:
+    """The same with two iterations: a trial, not a result."""
+    full, embedded = ({**sizes, "num_iterations": 2} for sizes in SEARCHES)
+    return full, embedded
+
+
+def cases(
+    num_envs: int,
+    compiled: bool,
+    precisions: list[str],
+    searches: tuple[Mapping[str, int], Mapping[str, int]] = SEARCHES,
+) -> Iterator[Case]:
+    """Full CEM in each precision, and the embedded planner against it; the paper's sizes, if no others are given."""
+    model, (full, embedded) = WorldModel(OBSERVATIONS, ACTIONS), searches
+    peers = _peers(full) if num_envs == 1 else {}
+    for precision in precisions:
+        floor = _floor(model, full["num_candidates"] * num_envs, full["num_iterations"], PRECISIONS[precision])
         for sample in (True, False):
-            ours = our_plan(_full(precision, sample), model, num_envs)
+            ours = our_plan(_full(precision, sample, sizes=full), model, num_envs)
             others = dict(peers)
             if compiled:
-                others["ours, compiled"] = our_plan(_full(precision, sample, compile=True), model, num_envs)
-            what = f"full CEM 10,000, {precision}, {'samples' if sample else 'means'}"
+                others["ours, compiled"] = our_plan(_full(precision, sample, compile=True, sizes=full), model, num_envs)
+            what = f"full CEM {_budget(full):,}, {precision}, {'samples' if sample else 'means'}"
             yield Case(what, ours, others or {"itself": ours}, "matrix products alone", floor)
-        yield embedded_case(model, num_envs, precision)
+        yield embedded_case(model, num_envs, precision, full, embedded)
 
 
 def embedded_case(
@@ -95,9 +102,9 @@ def _budget(sizes: Mapping[str, int]) -> int:
     return sizes["num_candidates"] * sizes["num_iterations"]
 
 
-def _peers() -> dict[str, Work]:
+def _peers(full: Mapping[str, int]) -> dict[str, Work]:
     plain = PlainModel(OBSERVATIONS, ACTIONS)
-    sizes = (PAPER["num_candidates"], PAPER["num_elites"], PAPER["num_iterations"])
+    sizes = (full["num_candidates"], full["num_elites"], full["num_iterations"])
     peers: dict[str, Work] = {"plain tensors, float32": partial(plain_plan, plain, ACTIONS, *sizes)}
     if HAS_TORCHRL:
         peers["torchrl CEMPlanner, float32"] = torchrl_planner(plain, ACTIONS, *sizes)

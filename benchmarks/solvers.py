@@ -8,7 +8,6 @@ import os
 import sys
 from dataclasses import asdict
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 # Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
@@ -18,6 +17,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 import torch
 from cases import dcem_cases, dcem_memory, lml_accuracy, lml_cases, update_cases
 from measure import Row, time_case
+from options import options, parse
 from peers import HAS_EVOTORCH
 from report import plain_table, provenance, timing_table
 from rich.console import Console
@@ -29,7 +29,6 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 def main() -> None:
     """Measure everything, print it, and write it if asked to."""
     args = _parse()
-    rounds = 3 if args.quick else 15
     if not HAS_EVOTORCH:
         console.print("evotorch is not installed, so its row is left out: pip install 'lit-dcem\\[bench]' brings it.")
     torch.set_num_threads(1)
@@ -38,20 +37,17 @@ def main() -> None:
     for threads in args.threads:
         for case in chain(lml_cases(), dcem_cases(), update_cases(args.compile)):
             console.print(f"timing: {threads} threads, {case.what}", style="dim", highlight=False)
-            rows += time_case(case, threads, rounds)
+            rows += time_case(case, threads, args.rounds)
     _print(rows, accuracy, memory)
     if args.out:
-        report = {**provenance(args.threads, rounds), "timing": [asdict(row) for row in rows]}
+        report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
         args.out.write_text(json.dumps({**report, "accuracy": accuracy, "memory": memory}, indent=1) + "\n")
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
-    parser.add_argument("--quick", action="store_true", help="3 rounds in place of 15: a trial, not a result")
+    parser = options(__doc__, rounds=15)
     parser.add_argument("--compile", action="store_true", help="time the compiled update, too (a minute, needs g++)")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
-    return parser.parse_args()
+    return parse(parser)
 
 
 def _print(rows: list[Row], accuracy: list[dict[str, Any]], memory: list[dict[str, Any]]) -> None:

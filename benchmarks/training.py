@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -20,6 +19,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from measure import Case, Row, Work, time_case
+from options import options, parse
 from planet_peers import HAS_TORCHRL, PlainModel, TorchrlModel, matrix_products
 from pytorch_lightning.cli import LightningCLI
 from report import plain_table, provenance, timing_table
@@ -37,17 +37,15 @@ EPISODES, STEPS = 400, 250
 """of the replay: 100,000 steps"""
 CONFIG = Path(__file__).parents[1] / "configs" / "cheetah_phase1_fast.yaml"
 LOOP_EPISODES = 6
-"""episodes of the whole loop, the seed episodes not counted"""
+"""episodes of the whole loop, the seed episodes and the first one not counted"""
+QUICK_EPISODES = 1
 
 
 def main() -> None:
     """Measure the parts and the whole, print tables, and write them if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
-    parser.add_argument("--rounds", type=int, default=7, help="of ours, floor and peers in turn")
+    parser = options(__doc__, rounds=7, precisions=True)
     parser.add_argument("--no-loop", action="store_true", help="only the parts; the whole loop takes minutes")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
-    args = parser.parse_args()
+    args = parse(parser)
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
     rows: list[Row] = []
@@ -56,7 +54,10 @@ def main() -> None:
             for case in (update_case(), replay_case(Path(folder) / str(threads))):
                 rows += time_case(case, threads, args.rounds)
         environments = [environment_speed(count) for count in (1, 4)]
-        loop = {} if args.no_loop else loop_speed(max(args.threads), Path(folder) / "loop")
+        episodes = QUICK_EPISODES if args.quick else LOOP_EPISODES
+        loop = (
+            {} if args.no_loop else loop_speed(max(args.threads), Path(folder) / "loop", episodes, args.precisions[-1])
+        )
     _print(rows, environments, loop)
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
@@ -180,7 +181,7 @@ def _rate(work: Work, steps: int) -> float:
     return steps / (time.perf_counter() - started)
 
 
-def loop_speed(threads: int, folder: Path) -> dict[str, float]:
+def loop_speed(threads: int, folder: Path, episodes: int, precision: str) -> dict[str, float]:
     """Simulator steps a second of the fast preset, and shares of its time: medians over episodes after the first."""
     torch.set_num_threads(threads)
     arguments = [
@@ -189,11 +190,12 @@ def loop_speed(threads: int, folder: Path) -> dict[str, float]:
         "--trainer.logger=false",
         "--trainer.callbacks=[]",
         f"--trainer.default_root_dir={folder}",
+        f"--model.init_args.planner.init_args.precision={precision}",
     ]
     quiet = [
         f"--trainer.{name}=false" for name in ("enable_progress_bar", "enable_model_summary", "enable_checkpointing")
     ]
-    epochs = [f"--trainer.max_epochs={LOOP_EPISODES + 1}", "--trainer.limit_val_batches=0", "--trainer.accelerator=cpu"]
+    epochs = [f"--trainer.max_epochs={episodes + 1}", "--trainer.limit_val_batches=0", "--trainer.accelerator=cpu"]
     with contextlib.redirect_stdout(io.StringIO()):
         with patch.object(sys, "argv", sys.argv[:1]):  # which LightningCLI would warn of
             cli = LightningCLI(args=[*arguments, *quiet, *epochs], run=False, save_config_callback=None)

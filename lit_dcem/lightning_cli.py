@@ -27,6 +27,7 @@ from lit_dcem.callbacks.random_states import RandomStates
 from lit_dcem.callbacks.saved_config import SavedConfig
 from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.errors import StoppedError, UsageError
+from lit_dcem.overlays import spell_out
 from lit_dcem.resuming import check_same_run, log_into, newest_checkpoint, runs_folder
 from lit_dcem.run_folder import RunFolder, discard, folder_of, new_run
 
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> None:
     )
     torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
     # Lightning starts the processes of other ranks with sys.argv.
-    typed, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    typed, sys.argv = sys.argv, [sys.argv[0], *spell_out(arguments)]
     attempt = Attempt()
     try:
         with attempt.in_one_sentence():

@@ -3,8 +3,13 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pytorch_lightning.cli import LightningCLI
+
+from lit_dcem.cli import main
+from lit_dcem.envs.vector import VectorEnv
+from lit_dcem.overlays import spell_out
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 OTHER_COMMANDS = (
@@ -18,7 +23,7 @@ OTHER_COMMANDS = (
 )
 WHOLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHER_COMMANDS)
 PHASE3 = [path for path in WHOLE if "_phase3" in path.stem]
-PLANET = [path for path in WHOLE if "_phase" in path.stem and path not in PHASE3]
+PLANET = [path for path in WHOLE if "_phase" in path.stem or "_joint" in path.stem]
 
 
 def with_debug(paths, debug):
@@ -37,6 +42,21 @@ def test_config_builds(path, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lit-dcem"])
     arguments = ["--config", str(path), *extra, "--trainer.accelerator=cpu"]
-    built = LightningCLI(args=arguments, run=False, save_config_callback=None)
+    built = LightningCLI(args=spell_out(arguments), run=False, save_config_callback=None)
     assert built.model.configure_optimizers()
     assert built.trainer.loggers[0].name == path.stem
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:There will be no videos")
+@pytest.mark.parametrize("path", PLANET, ids=[path.stem for path in PLANET])
+def test_debug_planet_trains_every_planet_config(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(VectorEnv, "render", black)
+    debug = f"--config={CONFIGS / 'debug_planet.yaml'}"
+    main(["fit", f"--config={path}", debug, "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"])
+    assert (tmp_path / "runs" / path.stem / "version_0/checkpoints/last.ckpt").is_file()
+
+
+def black(envs, index, height, width):
+    return np.zeros((height, width, 3), np.uint8)

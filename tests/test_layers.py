@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
     {"types", "errors"},
-    {"checkpoint", "run_folder", "solvers", "envs"},
+    {"checkpoint", "overlays", "run_folder", "solvers", "envs"},
     {"models", "data"},
     {"planning"},
     {"experiments"},

@@ -1,0 +1,52 @@
+"""The options that all benchmarks have in common."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+QUICK_ROUNDS = 3
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def options(description: str | None, rounds: int, precisions: bool = False) -> argparse.ArgumentParser:
+    """A parser of ``--threads``, ``--rounds``, ``--quick`` and ``--out``, and of ``--precisions`` if there are any."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=count, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
+    parser.add_argument("--rounds", type=count, help=f"of ours, floor and peers in turn; {rounds} if not given")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds and less work: a trial, not a result"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    if precisions:
+        text = "float32 alone if not given where the processor multiplies bfloat16 slowly"
+        parser.add_argument("--precisions", nargs="+", choices=list(PRECISIONS), help=text)
+    parser.set_defaults(usual_rounds=rounds)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was typed, with rounds and precisions filled in; a note says it if bfloat16 is left out."""
+    args = parser.parse_args()
+    args.rounds = args.rounds or (QUICK_ROUNDS if args.quick else args.usual_rounds)
+    if "precisions" in args and args.precisions is None:
+        args.precisions = list(PRECISIONS) if has_fast_bfloat16() else ["float32"]
+        if "bfloat16" not in args.precisions:
+            print(
+                "This processor multiplies bfloat16 slowly, so its rows are left out: --precisions bfloat16 adds them."
+            )
+    return args
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the processor has instructions for it (AVX-512-BF16 or AMX); without them it is several times slower."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number

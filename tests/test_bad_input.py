@@ -1,0 +1,54 @@
+"""Whatever is wrong with what was typed, it is said in one sentence, with exit code 2, and leaves no run folder."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from bad_input import KINDS, attempt, fit, spread, write_pairs
+from bad_input_files import write_material
+
+from lit_dcem.cli import main
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory):
+    """Bad files, and a whole checkpoint of a run."""
+    folder, back = tmp_path_factory.mktemp("bad_input"), Path.cwd()
+    os.chdir(folder)
+    try:
+        last = {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": {"filename": "last"}}
+        options = "--trainer.logger.init_args.save_dir=trained", f"--trainer.callbacks={json.dumps([last])}"
+        main(fit("regression", *options).arguments)
+    finally:
+        os.chdir(back)
+    write_material(folder, folder / "trained/regression/version_0/checkpoints/last.ckpt")
+    shutil.rmtree(folder / "trained")
+    write_pairs(folder)
+    return folder
+
+
+def check(name, cases, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
+    complaints = [f"{case.name}\n    {wrong}" for case in cases if (wrong := attempt(case).complaint)]
+    assert not complaints, f"{len(complaints)} of {len(cases)} of {name}:\n" + "\n".join(complaints)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_bad_input_is_one_sentence(name, material, tmp_path, monkeypatch):
+    cases, fast = KINDS[name]
+    shutil.copytree(material, tmp_path, dirs_exist_ok=True)
+    check(name, spread(list(cases()), fast), tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_all_bad_input_is_one_sentence(name, material, tmp_path, monkeypatch):
+    shutil.copytree(material, tmp_path, dirs_exist_ok=True)
+    check(name, list(KINDS[name][0]()), tmp_path, monkeypatch)
+
+
+def test_there_are_enough():
+    assert sum(len(spread(list(cases()), fast)) for cases, fast in KINDS.values()) >= 320
