@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -102,7 +103,7 @@ class Attempt:
             if self.last.has_updated and not isinstance(error, (MisconfigurationException, OSError)):
                 raise
             self._clear()
-            raise UsageError(one_sentence(str(error) or type(error).__name__)) from error
+            raise UsageError(in_plain_words(error)) from error
 
     def _stopped(self, code: int) -> StoppedError:
         self._clear()
@@ -149,6 +150,9 @@ class TrainingCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
+        for part in ("trainer", "model", "data"):
+            if not isinstance(config.get(part), Namespace):
+                raise UsageError(f"{part} must be a mapping of options, got {config.get(part)}.")
         if config.ckpt_path == "last":
             config.ckpt_path = str(newest_checkpoint(config))
         self.checkpoint = None if config.ckpt_path is None else read_checkpoint(config.ckpt_path)
@@ -236,6 +240,14 @@ def _short(path: str | Path) -> str:
     """Seen from here, if it lies below."""
     path, here = Path(path).resolve(), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def in_plain_words(error: Exception) -> str:
+    """One sentence for what a mistake in the options has led to."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "The sizes must fit into memory, got some that do not."
+    kind = "" if isinstance(error, (ValueError, MisconfigurationException)) else f"{type(error).__name__}: "
+    return kind + one_sentence(str(error) or "no reason given")
 
 
 _NOISE = re.compile(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lit_dcem.data.stream import Stream
+from lit_dcem.data.stream import Stream, checked_seed
 
 RANGES = (0.5, 0.5, math.pi, 1.0)
 """of x [m], dx [m/s], th [rad] and w [rad/s], either side of 0"""
@@ -67,7 +67,7 @@ class CartpoleStates(pl.LightningDataModule):
             raise ValueError(f"batch_size and updates_per_epoch must be at least 1, got {got}.")
         self.batch_size = batch_size
         self.updates_per_epoch = updates_per_epoch
-        self.seed = torch.initial_seed() if seed is None else seed
+        self.seed = checked_seed(seed)
         self.ranges = tuple(ranges)
         self._updates = 0
 

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from lit_dcem.data.evaluation_episodes import EvaluationEpisodes
 from lit_dcem.data.ranks import gathered
 from lit_dcem.data.replay import EpisodeReplay
+from lit_dcem.data.stream import checked_seed
 from lit_dcem.envs.make import make
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
@@ -41,7 +41,7 @@ class EnvironmentData(pl.LightningDataModule):
         check_counts(action_repeat=action_repeat, evaluation_episodes=evaluation_episodes)
         self.env, self.action_repeat = env, action_repeat
         self.evaluation_episodes = evaluation_episodes
-        self.seed = torch.initial_seed() if seed is None else seed
+        self.seed = checked_seed(seed)
         self.filming = False
         self._policy: Policy | None = None
         self._envs: VectorEnv | None = None  # of training

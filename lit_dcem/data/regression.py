@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lit_dcem.data.stream import Stream
+from lit_dcem.data.stream import Stream, checked_seed
 
 
 def target(x: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class RegressionData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.updates_per_batch = updates_per_batch
         self.updates_per_epoch = updates_per_epoch
-        self.seed = torch.initial_seed() if seed is None else seed
+        self.seed = checked_seed(seed)
         self._updates = 0
         self.train_points = torch.linspace(0, 2 * math.pi, num_points).unsqueeze(1)
 

@@ -56,3 +56,14 @@ class Stream:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.position = state["position"]
+
+
+def checked_seed(seed: int | None) -> int:
+    """The seed of a datamodule; torch's own if none is given.
+
+    Raises:
+        ValueError: one that torch's generators do not take.
+    """
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed}.")
+    return torch.initial_seed() % 2**63 if seed is None else seed

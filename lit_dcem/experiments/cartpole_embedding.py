@@ -13,8 +13,10 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from lit_dcem.data.environment_data import EnvironmentData
+from lit_dcem.data.regression import RegressionData
 from lit_dcem.experiments.embedding_loss import EmbeddingLoss
-from lit_dcem.experiments.training import check_precision, optimize
+from lit_dcem.experiments.training import check_precision, optimize, refuse_data
 from lit_dcem.models.action_decoder import ActionDecoder
 from lit_dcem.models.cartpole import rollout_cost
 from lit_dcem.solvers.cem import DCEM
@@ -108,6 +110,7 @@ class CartpoleEmbedding(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         check_precision(self)
+        refuse_data(self, RegressionData, EnvironmentData)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss = self.loss(batch)

@@ -14,7 +14,16 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanSquaredError
 
-from lit_dcem.experiments.training import check_loss_over_iterates, check_precision, discounts, iterates, optimize
+from lit_dcem.data.cartpole import CartpoleStates
+from lit_dcem.data.environment_data import EnvironmentData
+from lit_dcem.experiments.training import (
+    check_loss_over_iterates,
+    check_precision,
+    discounts,
+    iterates,
+    optimize,
+    refuse_data,
+)
 from lit_dcem.models.energy import EnergyNetwork
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.solvers.gradient_descent import UnrolledGD
@@ -91,6 +100,7 @@ class EnergyRegression(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         check_precision(self)
+        refuse_data(self, CartpoleStates, EnvironmentData)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._training_loss(*batch)

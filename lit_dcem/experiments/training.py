@@ -63,15 +63,44 @@ def optimize(
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` returns for parameters, or groups of them.
 
-    A scheduler that waits for a plateau watches ``monitor``.
+    A scheduler that waits for a plateau watches ``monitor``, unless it says itself what to watch.
+
+    Raises:
+        ValueError: a scheduler that would fail at its first step, which is an epoch away.
     """
     built = optimizer(parameters)
     if lr_scheduler is None:
         return built
+    _try_out(optimizer, lr_scheduler)
     scheduler = lr_scheduler(built)
     if isinstance(scheduler, ReduceLROnPlateau):
-        return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+        watched = getattr(scheduler, "monitor", monitor)  # of Lightning's subclass
+        return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "monitor": watched}}
     return {"optimizer": built, "lr_scheduler": scheduler}
+
+
+def _try_out(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable) -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    built = optimizer([parameter])
+    scheduler = lr_scheduler(built)
+    built.step()
+    try:
+        scheduler.step(1.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
+    except ArithmeticError as error:
+        name = type(scheduler).__name__
+        raise ValueError(f"lr_scheduler must be able to step, got {name} with options that make {error}.") from error
+
+
+def refuse_data(module: pl.LightningModule, *kinds: type[pl.LightningDataModule]) -> None:
+    """Raise a UsageError if the data of a module's run is of another experiment."""
+    data = getattr(module.trainer, "datamodule", None)
+    if isinstance(data, kinds):
+        raise UsageError(f"A module must have data of its own experiment, got {_name(data)} for {_name(module)}.")
+
+
+def _name(given: object) -> str:
+    return type(given).__name__
 
 
 def clip_groups(module: nn.Module, optimizer: Optimizer, norm: float | None, algorithm: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -20,6 +21,9 @@ class EnergyNetwork(nn.Module):
         x_offset: subtracted from x.
         x_scale: multiplies x, after the offset; a larger one lets the energy vary faster with x.
         y_scale: multiplies y.
+
+    Raises:
+        ValueError: a size below 1, or an offset or scale that is not finite, or a scale of 0.
     """
 
     def __init__(
@@ -33,6 +37,10 @@ class EnergyNetwork(nn.Module):
         y_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        _check_sizes(input_dim=input_dim, output_dim=output_dim, hidden_dim=hidden_dim, num_layers=num_layers)
+        if not math.isfinite(x_offset) or not all(0 < abs(scale) < math.inf for scale in (x_scale, y_scale)):
+            rule = "x_offset must be finite, x_scale and y_scale finite and not 0"
+            raise ValueError(f"{rule}, got {x_offset}, {x_scale} and {y_scale}.")
         self.output_dim = output_dim
         self.x_offset = x_offset
         self.x_scale = x_scale
@@ -48,3 +56,9 @@ class EnergyNetwork(nn.Module):
         x = (x - self.x_offset) * self.x_scale
         pairs = torch.cat([x.unsqueeze(1).expand(-1, y.shape[1], -1), y * self.y_scale], -1)
         return self.layers(pairs).squeeze(-1)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}.")
