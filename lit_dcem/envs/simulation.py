@@ -25,6 +25,8 @@ class Simulation(Protocol):
     """``[A]`` of float64, finite: the smallest action"""
     upper: np.ndarray
     """``[A]`` of float64, finite: the largest action"""
+    has_time_limit: bool
+    """whether its episodes end after a number of steps, if not by themselves"""
 
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
         """First observation ``[O]`` of the episode; all its chance comes from the seed. May raise DivergenceError."""
@@ -42,15 +44,19 @@ class Simulation(Protocol):
 class Member:
     """One of the environments: a simulation, the number of its episode, and what has been done in it."""
 
-    def __init__(self, simulation: Simulation, action_repeat: int, seed: tuple[int, int, int]) -> None:
+    def __init__(
+        self, simulation: Simulation, action_repeat: int, seed: tuple[int, int, int], time_limit: int | None = None
+    ) -> None:
         self.simulation = simulation
         self.action_repeat = action_repeat
+        self.time_limit = time_limit
         self.seed = seed
         self.number = 0
         self.ended = True
         self.observation = np.zeros(simulation.observation_dim, np.float32)
         self.simulator_steps = 0
         self.num_diverged = 0
+        self._episode_steps = 0
         self._actions: list[np.ndarray] = []
         self._middle = (simulation.upper + simulation.lower) / 2
         self._reach = (simulation.upper - simulation.lower) / 2
@@ -81,8 +87,10 @@ class Member:
         total = 0.0
         for repeat in range(1, self.action_repeat + 1):
             self.simulator_steps += 1
+            self._episode_steps += 1
             observation, reward, terminated, truncated = self.simulation.step(action)
             total += reward
+            truncated |= not terminated and self._episode_steps == self.time_limit
             if terminated or truncated or repeat == self.action_repeat:
                 self.observation = _finite(observation, total)
                 return total, terminated, truncated
@@ -110,7 +118,7 @@ class Member:
         return bool((self.observation == state["observation"].cpu().numpy()).all())
 
     def _begin(self) -> None:
-        self._actions, self.ended = [], False
+        self._actions, self._episode_steps, self.ended = [], 0, False
         entropy = np.random.SeedSequence((*self.seed, self.number))
         self.observation = _finite(self.simulation.reset(entropy))
 
