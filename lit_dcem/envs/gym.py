@@ -80,13 +80,15 @@ class GymSimulation:
     def _numbers(self, given: Any, what: str, size: int) -> np.ndarray:
         """As a flat array of so many numbers."""
         try:
-            numbers = np.asarray(given, np.float64).ravel()
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"The {what} of {self._name} must be of numbers, got {given!r:.100}.") from error
+            numbers = np.asarray(given).ravel()
+        except ValueError:  # lists of different lengths
+            numbers = np.array([None])
+        if numbers.dtype.kind not in "biuf":
+            raise UsageError(f"The {what} of {self._name} must be of numbers, got {given!r:.100}.")
         if numbers.size != size:
             of = " of its observation_space" if what == "observation" else ""
             raise UsageError(f"The {what} of {self._name} must have the size{of}, {size}, got {numbers.size}.")
-        return numbers
+        return numbers.astype(np.float64)
 
     def render(self, height: int, width: int) -> np.ndarray:
         if self._environment.render_mode != "rgb_array":

@@ -7,8 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from lit_dcem.errors import UsageError
+
 MAX_RESETS = 100
-"""starts that may diverge in a row before that counts as a broken environment"""
+"""episodes that may diverge in a row, at their start or first step, before that counts as a broken environment"""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -57,29 +59,33 @@ class Member:
         self.simulator_steps = 0
         self.num_diverged = 0
         self._episode_steps = 0
+        self._in_vain = 0
         self._actions: list[np.ndarray] = []
         self._middle = (simulation.upper + simulation.lower) / 2
         self._reach = (simulation.upper - simulation.lower) / 2
 
     def reset(self) -> None:
         """Start the next episode, past those that diverge at once."""
-        for _ in range(MAX_RESETS):
+        while self._in_vain < MAX_RESETS:
             self.number += 1
             try:
                 return self._begin()
             except DivergenceError:
                 self.num_diverged += 1
-        raise RuntimeError(f"An environment must have a start, got {MAX_RESETS} in a row that diverged.")
+                self._in_vain += 1
+        rule = "An environment must have a start from which it can be stepped"
+        raise UsageError(f"{rule}, got {MAX_RESETS} in a row that diverged (NaN, say).")
 
     def step(self, action: np.ndarray) -> tuple[float, bool, bool, bool]:
         """Reward, terminated, truncated and diverged after an action ``[A]`` in [-1, 1], repeated."""
         self._actions.append(action)
         try:
             reward, terminated, truncated = self._act(self._middle + self._reach * action)
-            diverged = False
+            diverged, self._in_vain = False, 0
         except DivergenceError:
             reward, terminated, truncated, diverged = 0.0, False, False, True
             self.num_diverged += 1
+            self._in_vain += len(self._actions) == 1
         self.ended = terminated or truncated or diverged
         return reward, terminated, truncated, diverged
 
