@@ -237,7 +237,8 @@ def test_physics_that_diverge_end_the_episode(name, monkeypatch, tmp_path):
         ("Pendulum-v7", r"got Pendulum-v7 \(closest: Pendulum-v1"),
         ("§", r"got §\.$"),
         ("no_such_package:Thing-v0", "one that Gymnasium can make, got no_such_package:Thing-v0: No module named"),
-        (":", r"one that Gymnasium can make, got :: "),
+        (":", r"must be a task of dm_control or Gymnasium, got :\.$"),
+        ("a:b:c", r"must be a task of dm_control or Gymnasium, got a:b:c\.$"),
     ],
 )
 def test_a_name_that_does_not_fit_is_a_sentence(name, message):

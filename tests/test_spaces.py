@@ -166,6 +166,9 @@ def test_actions_without_bounds_name_the_wrapper_that_bounds_them(own, space):
 
 
 def test_nothing_to_see_or_do_is_refused(own):
+    for kind, nothing in (("observations", {"observations": None}), ("actions", {"actions": None})):
+        with pytest.raises(UsageError, match=f"The {kind} of an environment must be a Box, got None in Own-v0"):
+            own(**nothing)
     with pytest.raises(UsageError, match="observations of an environment must have at least one number, got Box"):
         own(Box(-1, 1, (0,)))
     with pytest.raises(UsageError, match="actions of an environment must have at least one number, got Box"):

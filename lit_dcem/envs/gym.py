@@ -47,8 +47,8 @@ class GymSimulation:
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self._name = name
         self._environment = _made(name, options or {})
-        self.observation_dim = observation_dim(self._environment.observation_space, name)
-        self._actions = ActionBox(self._environment.action_space, name)
+        self.observation_dim = observation_dim(getattr(self._environment, "observation_space", None), name)
+        self._actions = ActionBox(getattr(self._environment, "action_space", None), name)
         self.lower, self.upper = self._actions.lower, self._actions.upper
         self.has_time_limit = _has_time_limit(self._environment)
         _check_seed(self._environment, name)

@@ -71,7 +71,8 @@ def _kind(name: str) -> Callable[[str, Mapping[str, Any] | None], Simulation]:
             return suite.SuiteSimulation
     from lit_dcem.envs import gym
 
-    if ":" in name or name in gym.names():
+    module, colon, rest = name.partition(":")
+    if (module and colon and rest and ":" not in rest) or name in gym.names():
         return gym.GymSimulation
     raise UsageError(f"An environment must be a task of dm_control or Gymnasium, got {name}{_suggestion(name)}.")
 

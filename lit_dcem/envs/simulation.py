@@ -96,11 +96,14 @@ class Member:
             self._episode_steps += 1
             observation, reward, terminated, truncated = self.simulation.step(action)
             total += reward
-            truncated |= not terminated and self._episode_steps == self.time_limit
+            truncated |= not terminated and self._is_at_limit()
             if terminated or truncated or repeat == self.action_repeat:
                 self.observation = _finite(observation, total)
                 return total, terminated, truncated
         raise AssertionError("action_repeat is at least 1")
+
+    def _is_at_limit(self) -> bool:
+        return self.time_limit is not None and self._episode_steps >= self.time_limit
 
     def state_dict(self) -> dict[str, Any]:
         actions = np.stack(self._actions) if self._actions else np.zeros((0, len(self._middle)), np.float32)

@@ -14,14 +14,14 @@ BOUNDING = (
 )
 
 
-def observation_dim(space: Space, name: str) -> int:
+def observation_dim(space: Space | None, name: str) -> int:
     """O, numbers in an observation of the environment.
 
     Raises:
         UsageError: observations that are not a Box of at least one number, or that are images.
     """
     if not isinstance(space, Box):
-        wrapper = "FlattenObservation" if space.is_np_flattenable else "TransformObservation"
+        wrapper = "FlattenObservation" if space is not None and space.is_np_flattenable else "TransformObservation"
         rule = "The observations of an environment must be a Box"
         raise UsageError(f"{rule}, got {space} in {name}; wrap it in gymnasium.wrappers.{wrapper}.")
     if space.dtype == np.uint8 and len(space.shape) > 1:
@@ -44,7 +44,7 @@ class ActionBox:
         UsageError: a space that is no Box, or without bounds.
     """
 
-    def __init__(self, space: Space, name: str) -> None:
+    def __init__(self, space: Space | None, name: str) -> None:
         if not isinstance(space, Box):
             help = "wrap it in gymnasium.wrappers.TransformAction, which makes its actions of a Box"
             raise UsageError(f"The actions of an environment must be a Box, got {space} in {name}; {help}.")
