@@ -34,15 +34,30 @@ class EnvironmentData(pl.LightningDataModule):
         action_repeat: simulator steps for each action.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
+            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
     """
 
-    def __init__(self, env: str, action_repeat: int, evaluation_episodes: int, seed: int | None) -> None:
+    def __init__(
+        self,
+        env: str,
+        action_repeat: int,
+        evaluation_episodes: int,
+        seed: int | None,
+        time_limit: int | None = None,
+        env_options: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         check_counts(action_repeat=action_repeat, evaluation_episodes=evaluation_episodes)
+        check_counts(time_limit=1 if time_limit is None else time_limit)
         self.env, self.action_repeat = env, action_repeat
+        self.time_limit, self.env_options = time_limit, env_options
         self.evaluation_episodes = evaluation_episodes
         self.seed = checked_seed(seed)
         self.filming = False
+        self.terminates = False
+        """whether an episode of training has ended by itself"""
         self._policy: Policy | None = None
         self._envs: VectorEnv | None = None  # of training
 
@@ -65,9 +80,9 @@ class EnvironmentData(pl.LightningDataModule):
         """Environments as in training.
 
         Raises:
-            UsageError: there is no such environment.
+            UsageError: there is no such environment, or it does not take its options.
         """
-        return make(self.env, num_envs, self.action_repeat, seed, rank)
+        return make(self.env, num_envs, self.action_repeat, seed, rank, self.time_limit, self.env_options)
 
     def val_dataloader(self) -> EvaluationEpisodes:
         return self._evaluation(VALIDATION_SEED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -24,9 +24,10 @@ class Episode:
 
 
 class Sequences(NamedTuple):
-    """B sequences of L rows, float32, time first: action t led to observation and reward t (see the module).
+    """B sequences of L rows, time first, float32 but for ``first``: action t led to observation and reward t.
 
-    A named tuple, because Lightning moves and converts those, and refuses frozen dataclasses.
+    They may run across the ends of episodes. A named tuple, because Lightning moves and converts those, and refuses
+    frozen dataclasses.
     """
 
     observations: Float[Tensor, "length batch observation"]
@@ -35,4 +36,6 @@ class Sequences(NamedTuple):
     rewards: Float[Tensor, "length batch"]
     """zero in the first row of an episode"""
     terminated: Float[Tensor, "length batch"]
-    """1 where the episode ended by itself, which only a last row can be; else 0"""
+    """1 in the last row of an episode that ended by itself; else 0"""
+    first: Bool[Tensor, "length batch"]
+    """in the first row of an episode: nothing led here"""

@@ -61,6 +61,9 @@ class OnPolicyRollouts(EnvironmentData):
         batch_steps: steps of time in a batch; if not given, all are shared out among the batches of a pass.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
+            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
         ValueError: an option out of range.
@@ -77,8 +80,10 @@ class OnPolicyRollouts(EnvironmentData):
         batch_steps: int | None = None,
         evaluation_episodes: int = 10,
         seed: int | None = None,
+        time_limit: int | None = None,
+        env_options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(env, action_repeat, evaluation_episodes, seed)
+        super().__init__(env, action_repeat, evaluation_episodes, seed, time_limit, env_options)
         check_counts(num_envs=num_envs, num_episodes=num_episodes, passes=passes, num_batches=num_batches)
         check_counts(batch_steps=1 if batch_steps is None else batch_steps)
         self.num_envs, self.num_episodes = num_envs, num_episodes
@@ -154,6 +159,7 @@ class OnPolicyRollouts(EnvironmentData):
         self._steps = self._prepare(collected.trajectories)
         self._agent_steps += int(collected.trajectories.counts.sum())
         self._episodes += len(collected.episodes)
+        self.terminates |= any(episode.terminated for episode in collected.episodes)
         return collected
 
     def _batch(self, index: int) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@ An episode of T steps takes T + 1 rows of float32, one an observation, each besi
     truncated      0     0     0    ...  1 - e     1 if it was cut off: it could have gone on
 
 so that a world model steps through the rows as they stand: action t leads to observation and reward t. The first row
-has no past, and its action and reward are zero. Running episodes are not in here; they belong to a checkpoint.
+has no past, and its action and reward are zero; the row after the end of an episode is the first one of the next, and
+a model begins anew there. Running episodes are not in here; they belong to a checkpoint.
 
 Durability, in this order: an append hands its rows to the kernel in a write, and then counts them; ``state_dict`` has
 the kernel put everything counted on the disk, and then names how much that is. So what a checkpoint refers to is there
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lit_dcem.data.episode import Episode, Sequences
@@ -62,7 +63,6 @@ class EpisodeReplay:
         self._rows = np.empty((0, self._columns), np.float32)
         self._checksum = 0
         self._bounds = array("q", [0])
-        self._starts: dict[int, array[int]] = {}
 
     @property
     def num_episodes(self) -> int:
@@ -93,33 +93,33 @@ class EpisodeReplay:
         """A copy of an episode, in the order of their appends."""
         index = range(self.num_episodes)[index]
         first, end = self._bounds[index : index + 2]
-        fields = self._split(torch.from_numpy(self._rows[first:end].copy()))
+        fields = self._split(torch.from_numpy(self._rows[first:end].copy()), torch.zeros(end - first, dtype=torch.bool))
         return Episode(fields.observations, fields.actions[1:], fields.rewards[1:], bool(fields.terminated[-1]))
 
     def sample(self, batch_size: int, length: int, generator: torch.Generator) -> Sequences:
-        """Sequences of consecutive rows of one episode, uniform over all places where one can start, with repetition.
+        """Sequences of consecutive rows, that begin at any row as likely as at any other, with repetition.
 
-        The draw depends on the episodes and the generator (a CPU one) alone.
+        They run on across the ends of episodes, and from the last row to the first one, as often as it takes. So every
+        row is learned from equally often, however short its episode is; ``first`` tells where episodes begin. The draw
+        depends on the episodes and the generator (a CPU one) alone.
 
         Args:
             batch_size: B.
-            length: L in rows, so an episode of L - 1 steps is long enough.
+            length: L in rows.
             generator: of the draw.
 
         Raises:
-            ValueError: sizes below 1, or no episode is long enough.
+            ValueError: sizes below 1, or no episode yet.
         """
         if min(batch_size, length) < 1:
             raise ValueError(f"batch_size and length must be at least 1, got {batch_size} and {length}.")
-        starts = self._valid_starts(length)
-        if starts[-1] == 0:
-            longest = int(np.diff(np.array(self._bounds)).max(initial=1)) - 1
-            got = f"at most {longest} in {self.num_episodes} episodes"
-            raise ValueError(f"Sequences of {length} rows need an episode of at least {length - 1} steps, got {got}.")
-        drawn = torch.randint(int(starts[-1]), (batch_size,), generator=generator).numpy()
-        episodes = starts.searchsorted(drawn, side="right") - 1
-        first = np.array(self._bounds, np.int64)[episodes] + drawn - starts[episodes]
-        return self._split(torch.from_numpy(self._rows.take(first + np.arange(length)[:, None], axis=0)))
+        if not len(self._rows):
+            raise ValueError("Sequences need at least one episode, got none.")
+        starts = torch.randint(len(self._rows), (batch_size,), generator=generator).numpy()
+        # The row before each sequence comes too: where it ends an episode, one begins.
+        indices = starts + np.arange(-1, length)[:, None]
+        before_and_rows = torch.from_numpy(self._rows.take(indices, axis=0, mode="wrap"))
+        return self._split(before_and_rows[1:], before_and_rows[:-1, :, -2:].any(-1))
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint has to know; everything it counts is on the disk by then (`UsageError` if it vanished)."""
@@ -174,7 +174,6 @@ class EpisodeReplay:
     def _take(self, rows: np.ndarray, ends: np.ndarray, checksum: int) -> None:
         self._rows, self._checksum = rows, checksum
         self._bounds = array("q", [0, *ends.tolist()])
-        self._starts = {}
 
     def _check(self, episode: Episode) -> None:
         steps = len(episode.actions)
@@ -207,18 +206,10 @@ class EpisodeReplay:
         if there < num_rows:
             raise UsageError(f"{self.path} must hold at least {num_rows} rows, got {there}; {REMEDY}.")
 
-    def _valid_starts(self, length: int) -> Int[np.ndarray, " counts"]:
-        """How many sequences can start in the first 0, 1, 2, ... episodes; kept, and continued with what is new."""
-        starts = self._starts.setdefault(length, array("q", [0]))
-        for index in range(len(starts) - 1, self.num_episodes):
-            rows = self._bounds[index + 1] - self._bounds[index]
-            starts.append(starts[-1] + max(rows - length + 1, 0))
-        return np.array(starts, np.int64)
-
-    def _split(self, rows: Float[Tensor, "*batch columns"]) -> Sequences:
+    def _split(self, rows: Float[Tensor, "*batch columns"], first: Bool[Tensor, "*batch"]) -> Sequences:
         fields = rows.split([self.observation_dim, self.action_dim, 1, 1, 1], -1)
         observations, actions, rewards, terminated, _ = (field.contiguous() for field in fields)
-        return Sequences(observations, actions, rewards.squeeze(-1), terminated.squeeze(-1))
+        return Sequences(observations, actions, rewards.squeeze(-1), terminated.squeeze(-1), first)
 
 
 def _as_rows(episode: Episode) -> Float[np.ndarray, "times columns"]:

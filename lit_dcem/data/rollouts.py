@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lit_dcem.data.collector import Collector
 from lit_dcem.data.environment_data import EnvironmentData, check_counts
-from lit_dcem.data.episode import Sequences
+from lit_dcem.data.episode import Episode, Sequences
 from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.data.stream import Stream
 from lit_dcem.types import Policy, PolicyState
@@ -61,6 +61,9 @@ class Rollouts(EnvironmentData):
         seed: of environments, noise and batches; torch's own seed if none is given.
         initial_replay: folder of another run in the same environment, whose episodes the replay begins with; they count
             as seed episodes, but not as steps of this run.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
+            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
         ValueError: an option out of range.
@@ -81,8 +84,10 @@ class Rollouts(EnvironmentData):
         evaluation_episodes: int = 10,
         seed: int | None = None,
         initial_replay: str | None = None,
+        time_limit: int | None = None,
+        env_options: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(env, action_repeat, evaluation_episodes, seed)
+        super().__init__(env, action_repeat, evaluation_episodes, seed, time_limit, env_options)
         counts = {"num_envs": num_envs, "batch_size": batch_size, "sequence_length": sequence_length}
         check_counts(**counts, updates_per_epoch=updates_per_epoch, seed_episodes=seed_episodes)
         _check(update_interval, seed_updates, exploration_noise)
@@ -167,19 +172,23 @@ class Rollouts(EnvironmentData):
 
     def _begin_with(self, run: Path) -> None:
         """Copy the episodes of another run's process of the same rank."""
-        folder, replay = run / "replay" / f"rank_{self._trainer.global_rank}", self._replay
-        theirs = EpisodeReplay(folder, replay.observation_dim, replay.action_dim)
+        folder = run / "replay" / f"rank_{self._trainer.global_rank}"
+        theirs = EpisodeReplay(folder, self._replay.observation_dim, self._replay.action_dim)
         theirs.take_all()
         for index in range(theirs.num_episodes):
-            replay.append(theirs.episode(index))
+            self._keep(theirs.episode(index))
 
     def _step(self, collector: Collector, policy: Policy | None, generator: torch.Generator) -> list[float]:
         """One step of all environments; what ends goes into the replay."""
         finished = [episode for _, episode in collector.step(policy, generator)]
         self._agent_steps += self.num_envs
         for episode in finished:
-            self._replay.append(episode)
+            self._keep(episode)
         return [episode.rewards.sum().item() for episode in finished]
+
+    def _keep(self, episode: Episode) -> None:
+        self._replay.append(episode)
+        self.terminates |= episode.terminated
 
 
 def _check(update_interval: float, seed_updates: int, exploration_noise: float) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import copy
+import inspect
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.wrappers import TimeLimit
 
 from lit_dcem.envs.rendering import mujoco_gl, opengl_backend
 from lit_dcem.envs.simulation import DivergenceError
+from lit_dcem.envs.spaces import ActionBox, observation_dim
 from lit_dcem.errors import UsageError
 
 with mujoco_gl("disabled"):
@@ -19,6 +24,8 @@ with mujoco_gl("disabled"):
 WARNING = mujoco.mjtWarning  # pyright: ignore[reportAttributeAccessIssue]
 BROKEN = [int(w) for w in (WARNING.mjWARN_BADQPOS, WARNING.mjWARN_BADQVEL, WARNING.mjWARN_BADQACC)]
 """after these MuJoCo starts over by itself, in the middle of an episode"""
+OURS = ("id", "render_mode", "disable_env_checker", "vectorization_mode")
+"""arguments of `gymnasium.make` that are not the user's"""
 
 
 def names() -> list[str]:
@@ -31,45 +38,62 @@ class GymSimulation:
 
     Args:
         name: an id that `gymnasium.make` knows.
+        options: keyword arguments of `gymnasium.make`, which hands what it does not know to the environment.
 
     Raises:
         UsageError: it cannot be made, or its spaces do not fit.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self._name = name
-        self._environment = _made(name)
-        observations, actions = self._environment.observation_space, self._environment.action_space
-        for kind, space in (("observations", observations), ("actions", actions)):
-            if not isinstance(space, Box):
-                raise UsageError(f"The {kind} of an environment must be a Box, got {space} in {name}.")
-        assert isinstance(observations, Box) and isinstance(actions, Box)
-        if not actions.is_bounded():
-            raise UsageError(f"The actions of an environment must have finite bounds, got {actions} in {name}.")
-        self.observation_dim = int(np.prod(observations.shape))
-        self._action_space = actions
-        self.lower = np.ravel(actions.low).astype(np.float64)
-        self.upper = np.ravel(actions.high).astype(np.float64)
+        self._environment = _made(name, options or {})
+        self.observation_dim = observation_dim(getattr(self._environment, "observation_space", None), name)
+        self._actions = ActionBox(getattr(self._environment, "action_space", None), name)
+        self.lower, self.upper = self._actions.lower, self._actions.upper
+        self.has_time_limit = _has_time_limit(self._environment)
+        _check_seed(self._environment, name)
         self._drawn = False
         self._warnings = _mujoco_warnings(self._environment)
 
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
-        observation, _ = self._environment.reset(seed=int(seed.generate_state(1)[0]))
-        return _flat(observation)
+        outcome = self._environment.reset(seed=int(seed.generate_state(1)[0]))
+        observation, _ = self._unpacked(outcome, "reset", ("observation", "info"))
+        return self._numbers(observation, "observation", self.observation_dim)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        space = self._action_space
-        shaped = action.reshape(space.shape).astype(space.dtype)
-        observation, reward, terminated, truncated, _ = self._environment.step(shaped)
+        names = ("observation", "reward", "terminated", "truncated", "info")
+        outcome = self._environment.step(self._actions.shaped(action))
+        observation, reward, terminated, truncated, _ = self._unpacked(outcome, "step", names)
         if self._warnings is not None and self._warnings[BROKEN].any():
             raise DivergenceError(f"MuJoCo met a number that is not one in {self._name}")
-        terminated = bool(terminated)
-        return _flat(observation), float(reward), terminated, bool(truncated) and not terminated
+        observation = self._numbers(observation, "observation", self.observation_dim)
+        terminated, reward = bool(terminated), self._numbers(reward, "reward", 1)[0]
+        return observation, float(reward), terminated, bool(truncated) and not terminated
+
+    def _unpacked(self, outcome: Any, method: str, names: tuple[str, ...]) -> tuple[Any, ...]:
+        if isinstance(outcome, tuple) and len(outcome) == len(names):
+            return outcome
+        rule = f"{method} of {self._name} must return ({', '.join(names)})"
+        got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
+        raise UsageError(f"{rule}, as environments of Gymnasium do, got {got}.")
+
+    def _numbers(self, given: Any, what: str, size: int) -> np.ndarray:
+        """As a flat array of so many numbers."""
+        try:
+            numbers = np.asarray(given).ravel()
+        except ValueError:  # lists of different lengths
+            numbers = np.array([None])
+        if numbers.dtype.kind not in "biuf":
+            raise UsageError(f"The {what} of {self._name} must be of numbers, got {given!r:.100}.")
+        if numbers.size != size:
+            of = " of its observation_space" if what == "observation" else ""
+            raise UsageError(f"The {what} of {self._name} must have the size{of}, {size}, got {numbers.size}.")
+        return numbers.astype(np.float64)
 
     def render(self, height: int, width: int) -> np.ndarray:
         if self._environment.render_mode != "rgb_array":
             raise UsageError(f"Pictures need the render mode rgb_array, which {self._name} does not have.")
-        with mujoco_gl("disabled" if self._warnings is None else opengl_backend()):
+        with nullcontext() if self._warnings is None else mujoco_gl(opengl_backend()):
             try:
                 picture: Any = self._environment.render()
             except gymnasium.error.DependencyNotInstalled as error:
@@ -78,31 +102,57 @@ class GymSimulation:
         if not self._drawn:
             atexit.register(self._environment.close)  # while there is an OpenGL to close
             self._drawn = True
-        return _fitted(np.asarray(picture), height, width)
+        picture = np.asarray(picture)
+        if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise UsageError(f"A picture of {self._name} must be [height, width, 3], got {list(picture.shape)}.")
+        return _fitted(picture, height, width)
 
 
-def _made(name: str) -> gymnasium.Env:
+def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
     """The environment, able to draw where it knows how; nothing is drawn yet."""
+    ours = [each for each in OURS if each in options]
+    if ours:
+        raise UsageError(f"env_options must leave {' and '.join(OURS)} to lit-dcem, got {' and '.join(ours)}.")
+    # What an environment raises that cannot do with its options is its own choice.
+    expected = Exception if options else (gymnasium.error.Error, ImportError, TypeError)
     try:
         with mujoco_gl("disabled"):
-            environment = gymnasium.make(name, disable_env_checker=True)
+            environment = _make(name, options)
             if "rgb_array" not in environment.metadata.get("render_modes", ()):
                 return environment
             environment.close()
-            return gymnasium.make(name, disable_env_checker=True, render_mode="rgb_array")
-    except (gymnasium.error.Error, ImportError) as error:
-        reason = str(error).rstrip(".")
-        raise UsageError(f"An environment must be one that Gymnasium can make, got {name}: {reason}.") from error
+            return _make(name, options, render_mode="rgb_array")
+    except expected as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        what = f"{name} with env_options {dict(options)}" if options else name
+        raise UsageError(f"An environment must be one that Gymnasium can make, got {what}: {reason}.") from error
+
+
+def _make(name: str, options: Mapping[str, Any], **more: Any) -> gymnasium.Env:
+    options = copy.deepcopy(dict(options))  # an environment may keep and change them
+    return gymnasium.make(name, disable_env_checker=True, **more, **options)
+
+
+def _has_time_limit(environment: gymnasium.Env) -> bool:
+    while isinstance(environment, gymnasium.Wrapper):
+        if isinstance(environment, TimeLimit):
+            return True
+        environment = environment.env
+    return False
+
+
+def _check_seed(environment: gymnasium.Env, name: str) -> None:
+    parameters = inspect.signature(environment.unwrapped.reset).parameters.values()
+    if not any(each.name == "seed" or each.kind == each.VAR_KEYWORD for each in parameters):
+        raise UsageError(
+            f"reset of an environment must take seed, from which all its chance comes, got none in {name}."
+        )
 
 
 def _mujoco_warnings(environment: gymnasium.Env) -> np.ndarray | None:
     """How often MuJoCo has warned of each kind since the reset, as a view of its numbers; none without MuJoCo."""
     warnings = getattr(getattr(environment.unwrapped, "data", None), "warning", None)
     return None if warnings is None else warnings.number
-
-
-def _flat(observation: np.ndarray) -> np.ndarray:
-    return np.asarray(observation, np.float64).ravel()
 
 
 def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
 from lit_dcem.envs.simulation import Simulation
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
 
+LONGEST = 10_000
+"""simulator steps after which an episode is cut off that no limit is known for; ten times what most tasks have"""
 
-def make(name: str, num_envs: int = 1, action_repeat: int = 1, seed: int = 0, rank: int = 0) -> VectorEnv:
+
+def make(
+    name: str,
+    num_envs: int = 1,
+    action_repeat: int = 1,
+    seed: int = 0,
+    rank: int = 0,
+    time_limit: int | None = None,
+    env_options: Mapping[str, Any] | None = None,
+) -> VectorEnv:
     """Environments of one name, in this process.
 
     Args:
@@ -20,15 +34,35 @@ def make(name: str, num_envs: int = 1, action_repeat: int = 1, seed: int = 0, ra
         action_repeat: simulator steps for each action.
         seed: of all the episodes.
         rank: of the process; processes with one seed see different episodes.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
+            before: by itself, or by a limit of its own, which ``env_options`` may set (``max_episode_steps`` of
+            Gymnasium, ``time_limit`` [s] of dm_control). Where no limit is known, a warning says so, and it is 10,000.
+        env_options: keyword arguments of `gymnasium.make`, and so of the environment; or of the task's function in
+            dm_control.suite, ``environment_kwargs`` among them.
 
     Raises:
-        UsageError: no environment has this name, or it does not fit.
+        UsageError: no environment has this name, or it does not fit, or does not take the options.
+        ValueError: a number below 1.
     """
     kind = _kind(name)
-    return VectorEnv([kind(name) for _ in range(num_envs)], action_repeat, seed, rank)
+    simulations = [kind(name, env_options) for _ in range(num_envs)]
+    if time_limit is None and simulations and not simulations[0].has_time_limit:
+        time_limit = LONGEST
+        if rank == 0:
+            _warn_of_no_limit(name)
+    return VectorEnv(simulations, action_repeat, seed, rank, time_limit)
 
 
-def _kind(name: str) -> Callable[[str], Simulation]:
+@cache
+def _warn_of_no_limit(name: str) -> None:
+    """Once for each name; validation makes its environments anew every time."""
+    warnings.warn(
+        f"{name} has no time limit, so its episodes are cut off after {LONGEST:,} simulator steps: choose time_limit.",
+        stacklevel=3,
+    )
+
+
+def _kind(name: str) -> Callable[[str, Mapping[str, Any] | None], Simulation]:
     """The adapter that knows the name; each loads its packages when it is first needed."""
     if ":" not in name and not name.rpartition("-v")[2].isdigit():
         from lit_dcem.envs import suite
@@ -37,7 +71,8 @@ def _kind(name: str) -> Callable[[str], Simulation]:
             return suite.SuiteSimulation
     from lit_dcem.envs import gym
 
-    if ":" in name or name in gym.names():
+    module, colon, rest = name.partition(":")
+    if (module and colon and rest and ":" not in rest) or name in gym.names():
         return gym.GymSimulation
     raise UsageError(f"An environment must be a task of dm_control or Gymnasium, got {name}{_suggestion(name)}.")
 

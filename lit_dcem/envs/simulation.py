@@ -7,8 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from lit_dcem.errors import UsageError
+
 MAX_RESETS = 100
-"""starts that may diverge in a row before that counts as a broken environment"""
+"""episodes that may diverge in a row, at their start or first step, before that counts as a broken environment"""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -25,6 +27,8 @@ class Simulation(Protocol):
     """``[A]`` of float64, finite: the smallest action"""
     upper: np.ndarray
     """``[A]`` of float64, finite: the largest action"""
+    has_time_limit: bool
+    """whether its episodes end after a number of steps, if not by themselves"""
 
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
         """First observation ``[O]`` of the episode; all its chance comes from the seed. May raise DivergenceError."""
@@ -42,38 +46,46 @@ class Simulation(Protocol):
 class Member:
     """One of the environments: a simulation, the number of its episode, and what has been done in it."""
 
-    def __init__(self, simulation: Simulation, action_repeat: int, seed: tuple[int, int, int]) -> None:
+    def __init__(
+        self, simulation: Simulation, action_repeat: int, seed: tuple[int, int, int], time_limit: int | None = None
+    ) -> None:
         self.simulation = simulation
         self.action_repeat = action_repeat
+        self.time_limit = time_limit
         self.seed = seed
         self.number = 0
         self.ended = True
         self.observation = np.zeros(simulation.observation_dim, np.float32)
         self.simulator_steps = 0
         self.num_diverged = 0
+        self._episode_steps = 0
+        self._in_vain = 0
         self._actions: list[np.ndarray] = []
         self._middle = (simulation.upper + simulation.lower) / 2
         self._reach = (simulation.upper - simulation.lower) / 2
 
     def reset(self) -> None:
         """Start the next episode, past those that diverge at once."""
-        for _ in range(MAX_RESETS):
+        while self._in_vain < MAX_RESETS:
             self.number += 1
             try:
                 return self._begin()
             except DivergenceError:
                 self.num_diverged += 1
-        raise RuntimeError(f"An environment must have a start, got {MAX_RESETS} in a row that diverged.")
+                self._in_vain += 1
+        rule = "An environment must have a start from which it can be stepped"
+        raise UsageError(f"{rule}, got {MAX_RESETS} in a row that diverged (NaN, say).")
 
     def step(self, action: np.ndarray) -> tuple[float, bool, bool, bool]:
         """Reward, terminated, truncated and diverged after an action ``[A]`` in [-1, 1], repeated."""
         self._actions.append(action)
         try:
             reward, terminated, truncated = self._act(self._middle + self._reach * action)
-            diverged = False
+            diverged, self._in_vain = False, 0
         except DivergenceError:
             reward, terminated, truncated, diverged = 0.0, False, False, True
             self.num_diverged += 1
+            self._in_vain += len(self._actions) == 1
         self.ended = terminated or truncated or diverged
         return reward, terminated, truncated, diverged
 
@@ -81,12 +93,17 @@ class Member:
         total = 0.0
         for repeat in range(1, self.action_repeat + 1):
             self.simulator_steps += 1
+            self._episode_steps += 1
             observation, reward, terminated, truncated = self.simulation.step(action)
             total += reward
+            truncated |= not terminated and self._is_at_limit()
             if terminated or truncated or repeat == self.action_repeat:
                 self.observation = _finite(observation, total)
                 return total, terminated, truncated
         raise AssertionError("action_repeat is at least 1")
+
+    def _is_at_limit(self) -> bool:
+        return self.time_limit is not None and self._episode_steps >= self.time_limit
 
     def state_dict(self) -> dict[str, Any]:
         actions = np.stack(self._actions) if self._actions else np.zeros((0, len(self._middle)), np.float32)
@@ -110,7 +127,7 @@ class Member:
         return bool((self.observation == state["observation"].cpu().numpy()).all())
 
     def _begin(self) -> None:
-        self._actions, self.ended = [], False
+        self._actions, self._episode_steps, self.ended = [], 0, False
         entropy = np.random.SeedSequence((*self.seed, self.number))
         self.observation = _finite(self.simulation.reset(entropy))
 

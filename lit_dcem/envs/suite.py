@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from lit_dcem.envs.rendering import mujoco_gl, opengl_backend
 from lit_dcem.envs.simulation import DivergenceError
+from lit_dcem.errors import UsageError
 
 with mujoco_gl("disabled"):
     from dm_control import _render, suite
@@ -30,14 +34,20 @@ class SuiteSimulation:
 
     Args:
         name: one of `NAMES`.
+        options: keyword arguments of the task's function in dm_control.suite, such as ``time_limit`` [s] or
+            ``environment_kwargs``.
+
+    Raises:
+        UsageError: options that the task does not take.
     """
 
-    def __init__(self, name: str) -> None:
-        self._environment = _loaded(name)
+    def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
+        self._environment = _loaded(name, options or {})
         self._physics = self._environment.physics
         # quadruped-escape wants OpenGL in every reset, to redraw its terrain; until there is a picture it gets none.
         self._physics._make_rendering_contexts = lambda: None
         self._drawn = False
+        self.has_time_limit = bool(np.isfinite(self._environment._step_limit))  # lqr has none
         shapes = [spec.shape for spec in self._environment.observation_spec().values()]
         self.observation_dim = sum(int(np.prod(shape)) for shape in shapes)
         spec = self._environment.action_spec()
@@ -80,14 +90,19 @@ class SuiteSimulation:
         self._drawn = True
 
 
-def _loaded(name: str) -> Environment:
+def _loaded(name: str, options: Mapping[str, Any]) -> Environment:
     """The task, without the compiler's remarks on dm_control's own files."""
+    expected = Exception if options else ()  # tasks raise what they like, even assertions
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         # lqr draws its model here: the same for everybody, so that all episodes are of one task.
-        return suite.load(*NAMES[name], task_kwargs={"random": 0})
+        return suite.load(*NAMES[name], task_kwargs={"random": 0, **copy.deepcopy(dict(options))})
+    except expected as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        rule = f"env_options must be arguments of dm_control's {name}"
+        raise UsageError(f"{rule}, got {dict(options)}: {reason}.") from error
     finally:
         logger.setLevel(level)
 

@@ -52,17 +52,28 @@ class VectorEnv:
         action_repeat: simulator steps for each action, fewer where the episode ends.
         seed: of all the episodes.
         rank: of the process, so that processes with one seed see different episodes.
+        time_limit: simulator steps after which an episode is truncated, if the simulation has not ended it by then.
     """
 
-    def __init__(self, simulations: Sequence[Simulation], action_repeat: int = 1, seed: int = 0, rank: int = 0) -> None:
+    def __init__(
+        self,
+        simulations: Sequence[Simulation],
+        action_repeat: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        time_limit: int | None = None,
+    ) -> None:
         if not simulations or action_repeat < 1:
             rule = "num_envs and action_repeat must be at least 1"
             raise ValueError(f"{rule}, got {len(simulations)} and {action_repeat}.")
+        if time_limit is not None and time_limit < 1:
+            raise ValueError(f"time_limit must be at least 1, got {time_limit}.")
         self.num_envs = len(simulations)
         self.action_repeat = action_repeat
+        self.time_limit = time_limit
         self.observation_dim = simulations[0].observation_dim
         self.action_dim = len(simulations[0].lower)
-        self._members = [Member(s, action_repeat, (seed, rank, i)) for i, s in enumerate(simulations)]
+        self._members = [Member(s, action_repeat, (seed, rank, i), time_limit) for i, s in enumerate(simulations)]
 
     @property
     def observations(self) -> Float[Tensor, "envs observation"]:
@@ -133,14 +144,15 @@ class VectorEnv:
         same = [m.load_state_dict(s) for m, s in zip(self._members, state_dict["members"], strict=True)]
         if not all(same):
             warnings.warn(
-                "Replayed episodes differ from the saved ones, as the simulator is another version or on another kind "
-                "of processor: the run goes on, but not bit for bit.",
+                "Replayed episodes differ from the saved ones, as the simulator is another version, on another kind of "
+                "processor, or has chance that its seed does not decide: the run goes on, but not bit for bit.",
                 stacklevel=2,
             )
 
     def _sizes(self) -> dict[str, int]:
         names = ("num_envs", "action_repeat", "observation_dim", "action_dim")
-        return {name: getattr(self, name) for name in names}
+        limit = {} if self.time_limit is None else {"time_limit": self.time_limit}
+        return {name: getattr(self, name) for name in names} | limit
 
     def _checked(self, actions: Tensor) -> np.ndarray:
         """``[E, A]`` of float32 in [-1, 1], our own copy: it is kept for replays."""

@@ -47,7 +47,9 @@ def start_from(path: str, module: nn.Module, taken: Mapping[str, Sequence[str]],
 
 
 def _task(options: Mapping[str, Any]) -> str:
-    return f"{options.get('env')} with action repeat {options.get('action_repeat')}"
+    own = options.get("env_options")
+    named = f" and env_options {dict(sorted(own.items()))}" if own else ""
+    return f"{options.get('env')} with action repeat {options.get('action_repeat')}{named}"
 
 
 def _found(path: str) -> Path:

@@ -6,6 +6,7 @@ import time
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torchmetrics import MeanMetric
 
 from lit_dcem.data.environment_data import EnvironmentData
@@ -53,6 +54,7 @@ class Planet(pl.LightningModule):
         self.train_return = MeanMetric()
         self.evaluation_return = MeanMetric()
         self._spent = Spent()
+        self._warned_of_ends = False
 
     @property
     def policy(self) -> ModelPolicy:
@@ -73,6 +75,7 @@ class Planet(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._spent.begin_update()
+        self._warn_of_ends()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._spent.end_update(batch)
@@ -99,6 +102,16 @@ class Planet(pl.LightningModule):
         self.evaluation_return.update(batch.returns)
         self.log(f"{stage}/return", self.evaluation_return, prog_bar=True, batch_size=1)
         self.log(f"{stage}/seconds_per_decision", batch.seconds_per_decision, batch_size=1, sync_dist=True)
+
+    def _warn_of_ends(self) -> None:
+        """Once, where episodes end by themselves and nobody predicts it."""
+        rollouts = self._rollouts()
+        if rollouts.terminates and self.world_model.termination_head is None and not self._warned_of_ends:
+            self._warned_of_ends = True
+            rank_zero_warn(
+                f"Episodes of {rollouts.env} end by themselves, which the world model does not predict: plans count "
+                "imagined rewards beyond the end, unless it is trained with a termination_weight above 0."
+            )
 
     def _log_progress(self, batch: RolloutBatch | OnPolicyBatch) -> None:
         """How far the rollouts are, and what their episodes returned."""

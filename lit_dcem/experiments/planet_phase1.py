@@ -19,7 +19,7 @@ class PlanetPhase1(Planet):
 
     `Rollouts` steps the environment with `policy` between updates. One optimizer step is one update of the world model
     on sequences of the replay. Logs, beside what `Planet` logs, ``train/loss`` and its parts ``train/observation``,
-    ``train/reward``, ``train/kl`` (`WorldModelLoss`).
+    ``train/reward``, ``train/kl`` (`WorldModelLoss`), and ``train/termination`` if the world model predicts it.
 
     Args:
         world_model: to learn; its sizes must be those of the environment.
@@ -54,8 +54,11 @@ class PlanetPhase1(Planet):
     def _likelihood(self, batch: RolloutBatch) -> WorldModelLoss:
         """The world model's loss; logs it, and how far the rollouts are."""
         sequences = batch.sequences
-        loss = self.world_model.loss(self.scale(sequences.observations), sequences.actions, sequences.rewards)
+        seen = self.scale(sequences.observations), sequences.actions, sequences.rewards
+        loss = self.world_model.loss(*seen, first=sequences.first, terminated=sequences.terminated)
         parts = {"loss": loss.total, "observation": loss.observation, "reward": loss.reward, "kl": loss.kl}
+        if self.world_model.termination_head is not None:
+            parts["termination"] = loss.termination
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=1)
         self._log_progress(batch)
         return loss

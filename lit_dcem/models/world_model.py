@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief, Gaussian, Posterior, kl_divergence
@@ -29,12 +30,18 @@ class WorldModelLoss:
     """KL of posterior and prior, as it is: without free nats and balance"""
     overshooting: Float[Tensor, ""]
     """the same over several steps, after the free nats; 0 when off"""
+    termination: Float[Tensor, ""]
+    """minus the log-probability of whether the task was over; 0 when off"""
     posteriors: Posterior
     """beliefs of every step, ``[T, B, size]``, with gradients"""
 
 
 class WorldModel(nn.Module):
     """RSSM with heads for observations and rewards: Gaussians of unit variance, means by MLPs of the whole belief.
+
+    For tasks that end by themselves, a third head says whether a task is over (``termination_weight`` above 0), and
+    imagined rewards stop there (`lit_dcem.planning.imagination`). Without it imagination goes on after a fall as if
+    nothing had happened.
 
     The loss is minus the variational bound of PlaNet (arXiv 1811.04551, eq. 3 and 6), with h and x as in `RSSM`::
 
@@ -59,6 +66,9 @@ class WorldModel(nn.Module):
             the posteriors, which as targets get no gradient; free nats and mean over distances as in PlaNet's code.
             0 or 1: off, since one step is the KL itself (PlaNet's code: off).
         overshooting_weight: of the mean over the distances 2 to D (PlaNet's code: 1).
+        termination_weight: of the termination's part, the cross-entropy of a Bernoulli variable; 0: there is no such
+            head, which is right for tasks that never end by themselves (PlaNet, the dm_control suite). Where they do,
+            1 is a good start.
 
     Raises:
         ValueError: a size, a weight or another option that cannot be.
@@ -78,18 +88,22 @@ class WorldModel(nn.Module):
         kl_balance: float | None = None,
         overshooting: int = 0,
         overshooting_weight: float = 1.0,
+        termination_weight: float = 0.0,
     ) -> None:
         super().__init__()
         weights = {"observation_weight": observation_weight, "reward_weight": reward_weight, "kl_weight": kl_weight}
         _check_counts(num_layers=num_layers, overshooting=overshooting)
-        _check_weights(kl_balance, **weights, free_nats=free_nats, overshooting_weight=overshooting_weight)
+        more = {"overshooting_weight": overshooting_weight, "termination_weight": termination_weight}
+        _check_weights(kl_balance, **weights, free_nats=free_nats, **more)
         self.observation_weight, self.reward_weight, self.kl_weight = weights.values()
         self.free_nats, self.kl_balance = free_nats, kl_balance
         self.overshooting, self.overshooting_weight = overshooting, overshooting_weight
+        self.termination_weight = termination_weight
         self.rssm = RSSM(observation_dim, action_dim, **{"hidden_dim": hidden_dim, **(rssm or {})})
         belief_dim = self.rssm.deter_dim + self.rssm.stoch_dim
         self.observation_head = MLP(belief_dim, hidden_dim, num_layers, observation_dim)
         self.reward_head = MLP(belief_dim, hidden_dim, num_layers, 1)
+        self.termination_head = MLP(belief_dim, hidden_dim, num_layers, 1) if termination_weight > 0 else None
 
     def observation(self, belief: Belief) -> Float[Tensor, "*batch observation_dim"]:
         """Mean of the observation at each belief."""
@@ -99,6 +113,16 @@ class WorldModel(nn.Module):
         """Mean of the reward that came with each belief."""
         return self.reward_head(torch.cat(belief, -1)).squeeze(-1)
 
+    def termination(self, belief: Belief) -> Float[Tensor, "*batch"]:
+        """Logit of whether the task is over at each belief, so that nothing follows it.
+
+        Raises:
+            ValueError: a model without this head.
+        """
+        if self.termination_head is None:
+            raise ValueError("A model that predicts termination must have a termination_weight above 0, got 0.")
+        return self.termination_head(torch.cat(belief, -1)).squeeze(-1)
+
     def loss(
         self,
         observations: Float[Tensor, "time batch observation_dim"],
@@ -106,27 +130,31 @@ class WorldModel(nn.Module):
         rewards: Float[Tensor, "time batch"],
         *,
         first: Bool[Tensor, "time batch"] | None = None,
+        terminated: Shaped[Tensor, "time batch"] | None = None,
         noise: Float[Tensor, "time batch stoch_dim"] | None = None,
         generator: torch.Generator | None = None,
     ) -> WorldModelLoss:
         """Loss of B sequences of T steps, each from the initial belief on.
 
+        No reward comes with the first observation of an episode, so there is none to learn where ``first``.
+
         Args:
             observations: as the environment gives them.
             actions: action t led to observation t.
             rewards: reward t came with observation t.
-            first: where an episode begins within a sequence.
+            first: where an episode begins within a sequence: the model begins anew there.
+            terminated: 1 or true where the task was over; needed by a model with a termination head, else ignored.
             noise: standard normal, of the posteriors' samples.
             generator: draws the noise that is not given; by default the global one.
 
         Raises:
             ValueError: tensors that do not fit each other or the model.
         """
-        self._check_batch(observations, actions, rewards)
+        self._check_batch(observations, actions, rewards, first, terminated)
         options = {"first": first, "noise": noise, "generator": generator}
         posteriors, priors = self.rssm.observe_sequence(actions, observations, **options)
         observation = 0.5 * (self.observation(posteriors.belief) - observations).square().sum(-1).mean()
-        reward = 0.5 * (self.reward(posteriors.belief) - rewards).square().mean()
+        reward = 0.5 * _mean((self.reward(posteriors.belief) - rewards).square(), first)
         kl = self._kl(posteriors.gaussian, priors)
         total = self.observation_weight * observation + self.reward_weight * reward
         total = total + self.kl_weight * kl.clamp(min=self.free_nats).mean()
@@ -134,7 +162,16 @@ class WorldModel(nn.Module):
         if self.overshooting > 1:
             overshooting = self._overshoot(posteriors, priors, actions, first, generator)
             total = total + self.overshooting_weight * overshooting
-        return WorldModelLoss(total, observation, reward, kl.mean(), overshooting, posteriors)
+        termination = self._termination(posteriors.belief, terminated)
+        total = total + self.termination_weight * termination
+        return WorldModelLoss(total, observation, reward, kl.mean(), overshooting, termination, posteriors)
+
+    def _termination(self, belief: Belief, terminated: Tensor | None) -> Float[Tensor, ""]:
+        if self.termination_head is None or terminated is None:
+            return belief.deter.new_zeros(())
+        logits = self.termination(belief)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.binary_cross_entropy_with_logits(logits, terminated.to(logits))
 
     def _kl(self, posterior: Gaussian, prior: Gaussian) -> Tensor:
         """KL of each step ``[T, B]``; the balance changes its gradient, not its value."""
@@ -164,14 +201,28 @@ class WorldModel(nn.Module):
             kls.append(kl_divergence(target, prior).clamp(min=self.free_nats).mean())
         return torch.stack(kls).mean()
 
-    def _check_batch(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> None:
+    def _check_batch(
+        self, observations: Tensor, actions: Tensor, rewards: Tensor, first: Tensor | None, terminated: Tensor | None
+    ) -> None:
         check_size("observations", observations, self.rssm.observation_dim)
         check_size("actions", actions, self.rssm.action_dim)
         if not observations.shape[:-1] == actions.shape[:-1] == rewards.shape or rewards.ndim != 2:
             shapes = ", ".join(str(list(tensor.shape)) for tensor in (observations, actions, rewards))
             raise ValueError(f"Observations, actions, rewards must be [T, B, O], [T, B, A], [T, B], got {shapes}.")
+        for name, marks in (("first", first), ("terminated", terminated)):
+            if marks is not None and marks.shape != rewards.shape:
+                raise ValueError(f"{name} must be [T, B] as rewards are, got {[*marks.shape]} and {[*rewards.shape]}.")
+        if self.termination_head is not None and terminated is None:
+            raise ValueError("A model with a termination head must be told what terminated, got None.")
         if self.overshooting > len(rewards):
             raise ValueError(f"overshooting must be at most the steps T, got {self.overshooting} and {len(rewards)}.")
+
+
+def _mean(values: Tensor, first: Tensor | None) -> Tensor:
+    """Mean over all but what is first."""
+    if first is None:
+        return values.mean()
+    return values.masked_fill(first, 0).sum() / (~first).sum().clamp(min=1)
 
 
 def _check_counts(**counts: int) -> None:

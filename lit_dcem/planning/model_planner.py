@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.world_model import WorldModel
+from lit_dcem.planning.imagination import imagined_returns
 from lit_dcem.planning.precision import PRECISIONS, ModelCopies, Precision, imagination_dtype
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.types import Objective, PolicyState, Solution
@@ -231,20 +232,3 @@ class ModelPlanner(nn.Module, ABC):
 
 def _learns(model: WorldModel) -> bool:
     return any(parameter.requires_grad for parameter in model.parameters())
-
-
-def imagined_returns(
-    model: WorldModel,
-    belief: Belief,
-    actions: Float[Tensor, "horizon envs candidates action"],
-    noise: Float[Tensor, "horizon some_envs candidates stoch_dim"] | None,
-) -> Float[Tensor, "envs candidates"]:
-    """Sums of the rewards that the model predicts for the actions, from beliefs ``[E, 1, size]`` on.
-
-    With noise (of each environment, or one for all) the stochastic states are samples, without they are means.
-    """
-    if actions.device.type == "cpu":  # a quarter faster than all at once, since a step's beliefs fit into the cache
-        rewards = torch.stack([model.reward(each) for each in model.rssm.imagine_steps(belief, actions, noise)])
-    else:
-        rewards = model.reward(model.rssm.imagine(belief, actions, sample=noise is not None, noise=noise))
-    return rewards.to(torch.promote_types(rewards.dtype, torch.float32)).sum(0)
