@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
     {"types", "errors"},
-    {"checkpoint", "solvers", "envs"},
+    {"files"},
+    {"checkpoint", "checkpoint_io", "solvers", "envs"},
     {"models", "data"},
     {"planning"},
     {"experiments"},
