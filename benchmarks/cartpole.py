@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is import
 import torch
 from measure import Case, Row, Work, time_case
 from pytorch_lightning.cli import LightningCLI
-from report import provenance, timing_table
+from report import output_file, provenance, timing_table, write_report
 from rich.console import Console
 from torch import Tensor
 
@@ -34,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
     parser.add_argument("--rounds", type=int, default=15, help="of ours, floor and peer in turn")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="where to write the numbers")
     args = parser.parse_args()
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     rows: list[Row] = []
@@ -45,7 +44,7 @@ def main() -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def cases(config: str, num_states: int) -> Iterator[Case]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 # Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
@@ -19,7 +17,7 @@ import torch
 from controller_cases import THROUGH, WAYS, Sizes, decoder_case, decoder_step, decoder_works, ppo_case, ppo_works
 from measure import Case, Row, Work, peak_bytes, time_case
 from planner import ACTIONS, EMBEDDED, OBSERVATIONS, PAPER, PRECISIONS, embedded_case
-from report import plain_table, provenance, timing_table
+from report import output_file, plain_table, provenance, timing_table, write_report
 from rich.console import Console
 from rich.table import Table
 
@@ -54,7 +52,7 @@ def main() -> None:
     if args.out:
         report = {**provenance(args.threads, args.rounds), "sizes": asdict(sizes)}
         report |= {"timing": [asdict(row) for row in rows], "memory": memory, "large_memory": large}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def cases(sizes: Sizes, parts: list[str], small: bool) -> Iterator[Case]:
@@ -114,7 +112,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts")
     parser.add_argument("--large", action="store_true", help="also the memory of 64 beliefs and 10 iterations")
     parser.add_argument("--small", action="store_true", help="tiny sizes, in seconds: a trial, not a result")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="where to write the numbers")
     return parser.parse_args()
 
 

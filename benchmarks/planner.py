@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 from measure import Case, Row, Work, time_case
 from planet_peers import HAS_TORCHRL, PlainModel, matrix_products, our_plan, plain_plan, torchrl_planner
-from report import provenance, timing_table
+from report import output_file, provenance, timing_table, write_report
 from rich.console import Console
 
 from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, WorldModel
@@ -34,7 +32,7 @@ def main() -> None:
         "--envs", type=int, default=1, help="environments that are planned for at once; above 1 no peers"
     )
     parser.add_argument("--compile", action="store_true", help="also ours under torch.compile")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="where to write the numbers")
     args = parser.parse_args()
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
@@ -47,7 +45,7 @@ def main() -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def cases(num_envs: int, compiled: bool) -> Iterator[Case]:

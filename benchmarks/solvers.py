@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from dataclasses import asdict
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 # Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
@@ -19,7 +17,7 @@ import torch
 from cases import dcem_cases, dcem_memory, lml_accuracy, lml_cases, update_cases
 from measure import Row, time_case
 from peers import HAS_EVOTORCH
-from report import plain_table, provenance, timing_table
+from report import output_file, plain_table, provenance, timing_table, write_report
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +40,7 @@ def main() -> None:
     _print(rows, accuracy, memory)
     if args.out:
         report = {**provenance(args.threads, rounds), "timing": [asdict(row) for row in rows]}
-        args.out.write_text(json.dumps({**report, "accuracy": accuracy, "memory": memory}, indent=1) + "\n")
+        write_report(args.out, {**report, "accuracy": accuracy, "memory": memory})
 
 
 def _parse() -> argparse.Namespace:
@@ -50,7 +48,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
     parser.add_argument("--quick", action="store_true", help="3 rounds in place of 15: a trial, not a result")
     parser.add_argument("--compile", action="store_true", help="time the compiled update, too (a minute, needs g++)")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="where to write the numbers")
     return parser.parse_args()
 
 

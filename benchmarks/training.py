@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ import torch
 from measure import Case, Row, Work, time_case
 from planet_peers import HAS_TORCHRL, PlainModel, TorchrlModel, matrix_products
 from pytorch_lightning.cli import LightningCLI
-from report import plain_table, provenance, timing_table
+from report import output_file, plain_table, provenance, timing_table, write_report
 from rich.console import Console
 from torch import nn
 
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
     parser.add_argument("--rounds", type=int, default=7, help="of ours, floor and peers in turn")
     parser.add_argument("--no-loop", action="store_true", help="only the parts; the whole loop takes minutes")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="where to write the numbers")
     args = parser.parse_args()
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
@@ -61,7 +60,7 @@ def main() -> None:
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
         report |= {"environments": environments, "loop": loop}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def update_case() -> Case:
