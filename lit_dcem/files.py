@@ -68,7 +68,7 @@ def replacing(path: str | Path, suffix: str = "", follow_links: bool = True) -> 
 @contextlib.contextmanager
 def open_replacing(path: str | Path, mode: str = "w", follow_links: bool = True) -> Iterator[IO[Any]]:
     """`replacing`, as an open file: text in UTF-8 with the line ends that are written, or bytes (``wb``)."""
-    text = {} if "b" in mode else {"newline": "", "encoding": "utf-8"}
+    text: dict[str, Any] = {} if "b" in mode else {"newline": "", "encoding": "utf-8"}
     with replacing(path, follow_links=follow_links) as part, part.open(mode, **text) as file:
         yield file
 

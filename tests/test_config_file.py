@@ -31,7 +31,7 @@ def test_the_old_config_is_whole_until_the_new_one_is_there(tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
-        with pytest.raises(UsageError, match="config.yaml must be writable, got No space left on device"):
+        with pytest.raises(UsageError, match=r"config\.yaml must be writable, got No space left on device"):
             start(tmp_path, 2)
     assert (tmp_path / "config.yaml").read_text() == "seed: 1\n"
     start(tmp_path, 3)

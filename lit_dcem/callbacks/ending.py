@@ -36,7 +36,8 @@ class Ending(pl.Callback):
 
 def _out_of_time(trainer: pl.Trainer) -> bool:
     """Whether a Timer stopped training before its last epoch or step."""
-    remaining = [each.time_remaining() for each in trainer.callbacks if isinstance(each, Timer)]
+    callbacks = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    remaining = [each.time_remaining() for each in callbacks if isinstance(each, Timer)]
     return any(left is not None and left <= 0 for left in remaining) and not _complete(trainer)
 
 
