@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import torch
 from measure import Case, Row, Work, time_case
 from options import options, parse
 from pytorch_lightning.cli import LightningCLI
-from report import provenance, timing_table
+from report import provenance, timing_table, write_report
 from rich.console import Console
 from torch import Tensor
 
@@ -41,7 +40,7 @@ def main() -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def cases(config: str, num_states: int) -> Iterator[Case]:

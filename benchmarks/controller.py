@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from controller_cases import THROUGH, WAYS, Sizes, decoder_case, decoder_step, d
 from measure import Case, Row, Work, peak_bytes, time_case
 from options import options, parse
 from planner import ACTIONS, OBSERVATIONS, SEARCHES, embedded_case, quick_searches
-from report import plain_table, provenance, timing_table
+from report import plain_table, provenance, timing_table, write_report
 from rich.console import Console
 from rich.table import Table
 
@@ -54,7 +53,7 @@ def main() -> None:
     if args.out:
         report = {**provenance(args.threads, args.rounds), "sizes": asdict(sizes)}
         report |= {"timing": [asdict(row) for row in rows], "memory": memory, "large_memory": large}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def cases(sizes: Sizes, parts: list[str], precisions: list[str], small: bool) -> Iterator[Case]:

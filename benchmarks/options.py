@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
+from report import output_file
+
+from lit_dcem.planning.precision import multiplies_bfloat16_faster
 
 QUICK_ROUNDS = 3
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -19,7 +21,7 @@ def options(description: str | None, rounds: int, precisions: bool = False) -> a
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds and less work: a trial, not a result"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the numbers")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="where to write the numbers")
     if precisions:
         text = "float32 alone if not given where the processor multiplies bfloat16 slowly"
         parser.add_argument("--precisions", nargs="+", choices=list(PRECISIONS), help=text)
@@ -42,7 +44,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def has_fast_bfloat16() -> bool:
     """Whether the processor has instructions for it (AVX-512-BF16 or AMX); without them it is several times slower."""
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return multiplies_bfloat16_faster(torch.device("cpu"))
 
 
 def count(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import torch
 from measure import Case, Row, Work, time_case
 from options import PRECISIONS, options, parse
 from planet_peers import HAS_TORCHRL, PlainModel, matrix_products, our_plan, plain_plan, torchrl_planner
-from report import provenance, timing_table
+from report import provenance, timing_table, write_report
 from rich.console import Console
 
 from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, WorldModel
@@ -43,7 +42,7 @@ def main() -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(timing_table(rows))
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def quick_searches() -> tuple[dict[str, int], dict[str, int]]:

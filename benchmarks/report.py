@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import shlex
@@ -15,6 +17,23 @@ import torch
 from measure import Row
 from rich.box import SIMPLE
 from rich.table import Table
+
+from lit_dcem.files import WriteError, check_writable, open_replacing
+
+
+def output_file(path: str) -> Path:
+    """For argparse: a file that can be written when the measurements are there, hours later."""
+    try:
+        check_writable(path, "It")
+    except WriteError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(path)
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write a benchmark's numbers as JSON; an old file is replaced in one step."""
+    with open_replacing(path) as file:
+        file.write(json.dumps(report, indent=1) + "\n")
 
 
 def timing_table(rows: list[Row]) -> Table:

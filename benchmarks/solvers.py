@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from cases import dcem_cases, dcem_memory, lml_accuracy, lml_cases, update_cases
 from measure import Row, time_case
 from options import options, parse
 from peers import HAS_EVOTORCH
-from report import plain_table, provenance, timing_table
+from report import plain_table, provenance, timing_table, write_report
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +40,7 @@ def main() -> None:
     _print(rows, accuracy, memory)
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
-        args.out.write_text(json.dumps({**report, "accuracy": accuracy, "memory": memory}, indent=1) + "\n")
+        write_report(args.out, {**report, "accuracy": accuracy, "memory": memory})
 
 
 def _parse() -> argparse.Namespace:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from measure import Case, Row, Work, time_case
 from options import options, parse
 from planet_peers import HAS_TORCHRL, PlainModel, TorchrlModel, matrix_products
 from pytorch_lightning.cli import LightningCLI
-from report import plain_table, provenance, timing_table
+from report import plain_table, provenance, timing_table, write_report
 from rich.console import Console
 from torch import nn
 
@@ -62,7 +61,7 @@ def main() -> None:
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
         report |= {"environments": environments, "loop": loop}
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_report(args.out, report)
 
 
 def update_case() -> Case:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import Episode, bootstrap_interval, control, plan_costs
 from lit_dcem.experiments.cartpole_embedding import EXPERT_COST, CartpoleEmbedding
 from lit_dcem.experiments.planet import Planet
-from lit_dcem.figures.video import SUFFIXES, episode_frames, write_video
+from lit_dcem.figures.video import FRAMES_PER_SECOND, SUFFIXES, Film, episode_frames, write_video
+from lit_dcem.files import check_writable, open_replacing
 from lit_dcem.lightning_cli import Parser, one_sentence
 from lit_dcem.planning.cartpole import CartpolePlanner, FullSpacePlanner, trajectories_of
 from lit_dcem.planning.cartpole_pca import PCAPlanner
@@ -66,24 +68,26 @@ def run(arguments: list[str]) -> None:
     console, module = Console(), load_module(checkpoint_of(options.checkpoint)) if options.checkpoint else None
     if isinstance(module, Planet):
         planner = _built(parser, options)[1] if options.get("planner") else None
-        reports = evaluate_rollouts.reports(module, planner, options, console)
+        reports, film = evaluate_rollouts.reports(module, planner, options, console)
     else:
-        reports = _cartpole(*_cartpole_planner(module, parser, options), options, console)
+        reports, film = _cartpole(*_cartpole_planner(module, parser, options), options, console)
     console.print(_table(reports))
     if options.out is not None:
         _write(options, reports)
+    if film is not None:  # the last, as it needs the most room
+        write_video(Path(options.video), *film)
 
 
-def _cartpole(name: str, planner: nn.Module, options: Namespace, console: Console) -> dict[str, Report]:
+def _cartpole(
+    name: str, planner: nn.Module, options: Namespace, console: Console
+) -> tuple[dict[str, Report], Film | None]:
     _require_cartpole_options(options)
     states = STATES[options.states]()
     if options.env is None:
         with console.status(f"{name}: {len(states)} states, {options.seeds} seeds"):
-            reports = {name: _plans(planner, states, options.seeds)}
-    else:
-        rivals = {name: planner} | _expert(options)
-        reports = _closed_loops(rivals, states[: options.episodes], options, console)
-    return reports
+            return {name: _plans(planner, states, options.seeds)}, None
+    rivals = {name: planner} | _expert(options)
+    return _closed_loops(rivals, states[: options.episodes], options, console)
 
 
 def _parser() -> Parser:
@@ -114,8 +118,11 @@ def _check(options: Namespace) -> None:
         _require(options[name] >= 1, f"--{name} must be at least 1", options[name])
     if options.video is not None:
         _require(Path(options.video).suffix in SUFFIXES, f"--video must end in {' or '.join(SUFFIXES)}", options.video)
-    for path in (options.out, options.video):
-        _require(path is None or not Path(path).is_dir(), "--out and --video must be files", f"the folder {path}")
+    given = {f"--{name}": options[name] for name in ("out", "video") if options[name] is not None}
+    for name, path in given.items():
+        _require(not os.path.isdir(path), "--out and --video must be files", f"the folder {path}")
+        check_writable(path, name)
+    _require(len(set(given.values())) == len(given), "--out and --video must be different files", options.out)
 
 
 def _require_cartpole_options(options: Namespace) -> None:
@@ -184,8 +191,10 @@ def _plans(planner: nn.Module, states: Tensor, num_seeds: int) -> Report:
     }
 
 
-def _closed_loops(planners: dict[str, nn.Module], states: Tensor, options: Namespace, console: Console) -> dict:
-    """A report of each planner, and the video."""
+def _closed_loops(
+    planners: dict[str, nn.Module], states: Tensor, options: Namespace, console: Console
+) -> tuple[dict[str, Report], Film | None]:
+    """A report of each planner, and the film if one is asked for."""
     reports, filmed = {}, {}
     for name, planner in planners.items():
         with console.status(f"{name}: {options.steps} steps from {len(states)} states"):
@@ -195,9 +204,7 @@ def _closed_loops(planners: dict[str, nn.Module], states: Tensor, options: Names
             seconds = (time.perf_counter() - started) / options.steps
         reports[name] = _loop_report(episode) | {"trajectories": trajectories_of(planner), "seconds": seconds}
         filmed[name] = episode.states[:, 0], episode.forces[:, 0]
-    if options.video is not None:
-        write_video(Path(options.video), episode_frames(filmed))
-    return reports
+    return reports, (episode_frames(filmed), FRAMES_PER_SECOND) if options.video is not None else None
 
 
 def _loop_report(episode: Episode) -> Report:
@@ -237,7 +244,6 @@ def _table(reports: dict[str, Report]) -> Table:
 
 def _write(options: Namespace, reports: dict[str, Report]) -> None:
     asked = {key: value for key, value in options.as_dict().items() if key != "config" and value is not None}
-    path = Path(options.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"options": asked, "results": reports}, indent=2, default=str) + "\n")
-    print(path)
+    with open_replacing(options.out) as file:
+        file.write(json.dumps({"options": asked, "results": reports}, indent=2, default=str) + "\n")
+    print(Path(options.out))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from lit_dcem.data.evaluation_episodes import Evaluation, evaluate_episodes
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import bootstrap_interval
 from lit_dcem.experiments.planet import Planet
-from lit_dcem.figures.video import write_video
+from lit_dcem.figures.video import Film
 from lit_dcem.planning.cartpole import trajectories_of
 from lit_dcem.planning.latent_planner import LatentPlanner
 from lit_dcem.planning.model_planner import ModelPlanner
@@ -29,8 +28,8 @@ SIMULATION_FRAMES_PER_SECOND = 25
 
 def reports(
     module: Planet, planner: nn.Module | None, options: Namespace, console: Console
-) -> dict[str, dict[str, Any]]:
-    """Run ``options.episodes`` episodes, of the checkpoint's own planner or another one; write the video.
+) -> tuple[dict[str, dict[str, Any]], Film | None]:
+    """Run ``options.episodes`` episodes, of the checkpoint's own planner or another one; film the first if asked to.
 
     Raises:
         UsageError: options of another kind of planner.
@@ -41,9 +40,8 @@ def reports(
         raise UsageError(f"--env must be that of the checkpoint, {rollouts.env}, got {options.env}.")
     with console.status(f"{rollouts.env}: {options.episodes} episodes"):
         evaluation = _evaluate(ModelPolicy(module.world_model, planner, module.scale), rollouts, options)
-    if options.video is not None:
-        write_video(Path(options.video), evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND)
-    return {type(module).__name__: _report(evaluation, planner, rollouts, options)}
+    film = (evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND) if options.video is not None else None
+    return {type(module).__name__: _report(evaluation, planner, rollouts, options)}, film
 
 
 def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:

@@ -17,17 +17,20 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from lit_dcem.callbacks.config_file import ConfigFile
 from lit_dcem.callbacks.history import History
 from lit_dcem.callbacks.last_checkpoint import LastCheckpoint
 from lit_dcem.callbacks.log_positions import LogPositions
 from lit_dcem.callbacks.parameter_summary import ParameterSummary
 from lit_dcem.callbacks.random_states import RandomStates
-from lit_dcem.callbacks.saved_config import SavedConfig
 from lit_dcem.checkpoint import check_weights, read_checkpoint
+from lit_dcem.checkpoint_io import SafeCheckpointIO
 from lit_dcem.errors import StoppedError, UsageError
+from lit_dcem.files import disk_error
 from lit_dcem.overlays import spell_out
 from lit_dcem.resuming import check_same_run, log_into, newest_checkpoint, runs_folder
 from lit_dcem.run_folder import RunFolder, discard, folder_of, new_run
@@ -57,8 +60,7 @@ def run(arguments: list[str]) -> None:
             TrainingCLI(
                 attempt,
                 parser_class=Parser,
-                save_config_callback=SavedConfig,
-                save_config_kwargs={"save_to_log_dir": False},
+                save_config_callback=ConfigFile,
                 # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
                 load_from_checkpoint_support=False,
                 trainer_defaults={"callbacks": [RandomStates(), History()], "inference_mode": False},
@@ -100,7 +102,10 @@ class Attempt:
             self._clear()
             raise
         except Exception as error:
-            if self.last.has_updated and not isinstance(error, (MisconfigurationException, OSError)):
+            if (full := disk_error(error)) is not None:
+                self._clear()
+                raise full from error
+            if self.last.has_updated and not isinstance(error, MisconfigurationException):
                 raise
             self._clear()
             raise UsageError(in_plain_words(error)) from error
@@ -201,7 +206,10 @@ class TrainingCLI(LightningCLI):
         """Put the callbacks of the run first: see `LastCheckpoint`."""
         given = self.config_init[self.config.subcommand].trainer
         theirs = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks] if given.callbacks else []
-        return super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs], **options)
+        trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs], **options)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that the user chose
+            trainer.strategy.checkpoint_io = SafeCheckpointIO()
+        return trainer
 
     def after_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytorch_lightning.cli import instantiate_module
 from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.errors import UsageError
+from lit_dcem.files import check_writable, open_replacing
 
 ROLLOUTS = ("lit_dcem.Rollouts", "lit_dcem.OnPolicyRollouts", "lit_dcem.JointRollouts")
 
@@ -75,10 +77,29 @@ def newest_run(folder: str | Path) -> Path | None:
 
 
 def strip(source: str | Path, destination: str | Path) -> None:
-    """Copy a checkpoint without what only training needs: weights, config and curve remain."""
+    """Copy a checkpoint without what only training needs: weights, config and curve remain.
+
+    Raises:
+        UsageError: a destination that is the source or a whole checkpoint, or that cannot be written.
+    """
     checkpoint = read_checkpoint(source)
+    _check_destination(Path(source), Path(destination))
     kept = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters", "global_step", "epoch")
     kept = (*kept, "pytorch-lightning_version")
     small = {name: checkpoint[name] for name in kept if name in checkpoint}
     small["callbacks"] = {"History": {"rows": history(checkpoint)}}
-    torch.save(small, destination)
+    with open_replacing(destination, "wb") as file:
+        torch.save(small, file)
+
+
+def _check_destination(source: Path, destination: Path) -> None:
+    """Training goes on from a whole checkpoint: an export must not take its place."""
+    check_writable(destination, "The file of an export")
+    if destination.is_file() and destination.samefile(source):
+        raise UsageError(f"An export must be another file than its checkpoint, got {destination} for both.")
+    there: dict[str, Any] = {}
+    if destination.is_file():
+        with contextlib.suppress(UsageError):  # something else, or an old export that is damaged
+            there = read_checkpoint(destination)
+    if "optimizer_states" in there:
+        raise UsageError(f"An export must not replace a whole checkpoint, which training needs, got {destination}.")

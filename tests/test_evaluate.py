@@ -9,13 +9,14 @@ import torch
 from imageio_ffmpeg import count_frames_and_secs
 from torch.testing import assert_close
 
-from lit_dcem import DCEM, FullSpacePlanner
+from lit_dcem import DCEM, FullSpacePlanner, evaluate
 from lit_dcem.cli import main
 from lit_dcem.data.cartpole import held_out_states, validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluate import run
 from lit_dcem.evaluation import Episode, bootstrap_interval, control, plan_costs
 from lit_dcem.figures.video import episode_frames, write_video
+from lit_dcem.files import WriteError
 from lit_dcem.models.cartpole import reward, rollout_cost, step
 from lit_dcem.planning.cartpole import CartpolePlanner
 
@@ -237,6 +238,34 @@ def test_bad_input_is_one_sentence(tmp_path, monkeypatch, arguments, says):
     sentence = str(error.value)
     assert says in sentence and sentence.endswith(".") and "\n" not in sentence
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--out=file/a.json"], "--out must be writable, got file/a.json (Not a directory)."),
+        ([*LOOP, "--video=file/a.mp4"], "--video must be writable, got file/a.mp4 (Not a directory)."),
+        (["--out=" + "x" * 300], "(File name too long)."),
+        ([*LOOP, "--video=a.gif", "--out=a.gif"], "--out and --video must be different files, got a.gif."),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_is_planned(tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr(FullSpacePlanner, "forward", None)  # would raise
+    with pytest.raises(UsageError) as error:
+        run([*TINY, *arguments])
+    assert says in str(error.value) and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_numbers_are_kept_though_there_is_no_room_for_the_video(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise WriteError("There must be room, got none.")
+
+    monkeypatch.setattr(evaluate, "write_video", full)
+    with pytest.raises(UsageError, match="room"):
+        run([*TINY, *LOOP, "--expert", EXPERT, "--out", str(tmp_path / "a.json"), "--video", str(tmp_path / "a.gif")])
+    assert json.loads((tmp_path / "a.json").read_text())["results"] and "seconds upright" in capsys.readouterr().out
 
 
 def test_a_video_is_an_mp4_or_a_gif(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
     {"types", "errors"},
-    {"checkpoint", "overlays", "run_folder", "solvers", "envs"},
+    {"files"},
+    {"checkpoint", "checkpoint_io", "overlays", "run_folder", "solvers", "envs"},
     {"models", "data"},
     {"planning"},
     {"experiments"},

@@ -1,5 +1,6 @@
 """Replay: what is stored and drawn, and what is left after a kill, a resume, a full disk and a damaged file."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -352,12 +353,26 @@ def test_a_full_disk_loses_the_append_only(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (replay.path.stat().st_size + 1000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match="File too large") as error:
             replay.append(episode(3, 500))
+        assert isinstance(error.value, UsageError) and str(replay.path) in str(error.value)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_holds(replay, [4, 9, 2])
     replay.append(episode(3, 5))
+    assert_holds(resumed(tmp_path, replay.state_dict()), [4, 9, 2, 5])
+
+
+def test_a_disk_that_cannot_keep_what_was_written_makes_no_checkpoint(tmp_path, monkeypatch):
+    """The checkpoint before it still finds what it refers to, and space that is freed makes the next one."""
+    replay = filled(tmp_path)
+    saved = replay.state_dict()
+    replay.append(episode(3, 5))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        with pytest.raises(UsageError, match=r"episodes.f32 must be writable, got No space left on device"):
+            replay.state_dict()
+    assert_holds(resumed(tmp_path, saved), [4, 9, 2])
     assert_holds(resumed(tmp_path, replay.state_dict()), [4, 9, 2, 5])
 
 

@@ -1,11 +1,15 @@
 """A sweep trains each point of its grid once, goes on after it was cut, and ends in a table."""
 
 import csv
+import fcntl
 import itertools
 import json
+import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,8 @@ from lit_dcem.sweep.tables import summary
 CONFIGS = Path(__file__).parents[1] / "configs"
 DECODER = "model.init_args.decoder.init_args"
 SMALL = {f"{DECODER}.hidden_dim": 8, "trainer.max_epochs": 1, "trainer.limit_train_batches": 2}
+LOOP: list = []  # YAML can write it
+LOOP.append(LOOP)
 GRID = {f"{DECODER}.latent_dim": [1, 2], "seed_everything": [0, 1]}
 
 
@@ -63,10 +69,10 @@ def trained(monkeypatch):
         (run.folder / "log.txt").write_text("the end\n")
         seed = run.columns.get("seed_everything", 0)
         save(run, [3.0 + seed, 1.0 + seed, 2.0])
-        run.record("failed" if execute.fail in run.folder.name else "done", commit="abc")
+        run.record("failed" if execute.fail in run.folder.name else execute.ends, commit="abc")
         return run
 
-    execute.fail, execute.log = "nothing", log
+    execute.fail, execute.ends, execute.log = "nothing", "done", log
     monkeypatch.setattr(module, "execute", execute)
     return execute
 
@@ -134,6 +140,13 @@ def test_other_settings_need_another_folder(write, trained, tmp_path, change):
         ({"grid": {"a": 1}}, "got a: 1"),
         ({"grid": {"trainer.max_epochs": [1]}}, "not among the arguments"),
         ({"grid": {"a": [0, 0]}}, "got a=0 twice"),
+        ({"grid": {1: [0]}}, "named by text, got 1"),
+        ({"grid": {"a": ["x" * 300]}}, "at most 255 bytes"),
+        ({"grid": {name: list(range(100)) for name in "abcdef"}}, "at most 10,000 runs, got 1,000,000,000,000"),
+        ({"grid": {"a": ["\0"]}}, "plain values, got others for a"),
+        ({"grid": {"a": [{(1, 2): 3}]}}, "YAML"),
+        ({"grid": {"a": [LOOP]}}, "plain values, got others for a"),
+        ({"arguments": {2: 3}}, "named by text, got 2"),
         ({"metric": "val/cots"}, "must be one of val/cost, val/other, got val/cots"),
     ],
 )
@@ -153,11 +166,43 @@ def test_bad_options_are_one_sentence(write, trained, tmp_path, options, says):
     assert not trained.log
 
 
-def test_files_that_are_no_yaml_are_refused(tmp_path):
-    (tmp_path / "bad.yaml").write_text("a: [")
-    for name in ("nowhere.yaml", "bad.yaml"):
-        with pytest.raises(UsageError, match=name):
-            read_sweep(tmp_path / name)
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        (b"a: [", "expected the node content"),
+        ("metric: val/cost".encode("utf-16"), "it is not text in UTF-8"),
+        (bytes(range(256)), "it is not text in UTF-8"),
+        (bytes(100), "special characters are not allowed"),
+        (b"[" * 5000, "it is nested too deeply"),
+        (b"a: 2020-13-45", "month must be in 1..12"),
+    ],
+)
+def test_files_that_are_no_yaml_are_refused(write, tmp_path, content, says):
+    """Neither as a sweep nor as one of its configs."""
+    if content is not None:
+        (tmp_path / "bad.yaml").write_bytes(content)
+    for use in (lambda path: read_sweep(path), lambda path: plan(read_sweep(write(configs=[path.name])), tmp_path)):
+        with pytest.raises(UsageError, match=re.escape(says)) as error:
+            use(tmp_path / "bad.yaml")
+        assert "bad.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_folder_must_be_writable_before_anything_is_trained(write, trained, tmp_path):
+    (tmp_path / "file").touch()
+    for out, says in ((tmp_path / "file", "--out must be a folder"), (tmp_path / "file/out", "Not a directory")):
+        with pytest.raises(UsageError, match=says):
+            sweep(write(), out)
+    assert not trained.log
+
+
+def test_more_jobs_than_runs_need_no_more_threads(write, trained, tmp_path, monkeypatch):
+    asked, parallel = [], module.joblib.Parallel
+    monkeypatch.setattr(
+        module.joblib, "Parallel", lambda jobs, **options: asked.append(jobs) or parallel(jobs, **options)
+    )
+    sweep(write(), tmp_path / "out", jobs=10**9)
+    assert asked == [4]
 
 
 def test_ray_must_be_installed(write, monkeypatch):
@@ -214,24 +259,62 @@ def test_resumes_from_a_whole_checkpoint_only(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "last_batch", "timer", "status"),
+    ("code", "says", "status"),
     [
-        (2, True, True, "done"),
-        (2, False, True, "out of time"),
-        (1, True, True, "out of time"),
-        (1, True, False, "done"),
+        (0, "done", "done"),
+        (0, "out of time", "out of time"),
+        (0, None, "cut off"),  # Lightning ends like this on SIGTERM
+        (0, "nonsense", "cut off"),
+        (1, None, "failed"),
+        (2, None, "failed"),
+        (1, "done", "failed"),  # in what comes after training
+        (130, None, "cut off"),
+        (143, None, "cut off"),
+        (-9, None, "cut off"),
     ],
 )
-def test_time_that_ran_out_is_told(run, monkeypatch, epoch, last_batch, timer, status):
+def test_a_run_ends_as_it_says_itself(run, monkeypatch, code, says, status):
+    """Neither its exit code nor its last checkpoint is enough."""
+
     def call(command, **options):
-        loops = {"fit_loop": {"epoch_loop.batch_progress": {"is_last_batch": last_batch}}}
-        save(run, [1.0], epoch=epoch, loops=loops, callbacks={"Timer": {}} if timer else {})
-        (run.folder / "version_0/config.yaml").write_text("trainer: {max_epochs: 3, max_steps: -1}")
-        return 0
+        assert not run.ending.exists()  # what an earlier try said
+        save(run, [1.0])
+        if says is not None:
+            run.ending.write_text(json.dumps({"status": says}))
+        return code
 
     monkeypatch.setattr(module, "_call", call)
     run.record("waiting")
+    run.ending.write_text('{"status": "done"}')
     assert module.execute(run, 1, None).recorded()["status"] == status
+
+
+def test_a_run_without_a_checkpoint_failed(run, monkeypatch):
+    monkeypatch.setattr(module, "_call", lambda *_, **__: run.ending.write_text('{"status": "done"}') and 0)
+    run.record("waiting")
+    assert module.execute(run, 1, None).recorded()["status"] == "failed"
+
+
+def test_a_run_that_was_cut_off_is_trained_again(write, trained, tmp_path):
+    trained.ends = "cut off"
+    with pytest.raises(UsageError, match="got 4 of 4 that failed or were cut off: "):
+        sweep(write(), tmp_path / "out", jobs=2)
+    assert [row["status"] for row in table(tmp_path / "out/results.csv")] == ["cut off"] * 4
+    trained.ends = "done"
+    assert {row["status"] for row in table(sweep(write(), tmp_path / "out", jobs=2))} == {"done"}
+    assert len(trained.log) == 8
+
+
+def test_runs_that_are_at_work_are_refused(write, trained, tmp_path):
+    """Of another sweep, or of one that was killed; what is recorded of them stays."""
+    run = plan(read_sweep(write()), tmp_path / "out")[2]
+    run.record("running")
+    with run.log.open("ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match=r"got one that trains .*latent_dim=2,seed_everything=0\.$"):
+            sweep(write(), tmp_path / "out", jobs=2)
+    assert not trained.log and run.recorded()["status"] == "running"
+    sweep(write(), tmp_path / "out", jobs=2)
 
 
 def test_an_interrupt_ends_the_processes(write, tmp_path, monkeypatch):
@@ -251,6 +334,36 @@ def test_an_interrupt_ends_the_processes(write, tmp_path, monkeypatch):
 
 def test_shipped_sweep_is_27_runs(tmp_path):
     assert len(plan(read_sweep(CONFIGS / "sweep_cartpole.yaml"), tmp_path)) == 27
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGINT"])
+def test_a_signal_to_a_run_cuts_it_off(write, tmp_path, monkeypatch, name):
+    """The process of a run is told to stop after its first checkpoint; trained again, it comes to its end."""
+    configs = [str(CONFIGS / "regression.yaml"), str(CONFIGS / "debug.yaml")]
+    arguments = {"trainer.max_epochs": 3, "trainer.limit_train_batches": 60, "trainer.accelerator": "cpu"}
+    grid = {"model.init_args.energy.init_args.hidden_dim": [8]}
+    (run,) = plan(read_sweep(write(configs=configs, grid=grid, arguments=arguments)), tmp_path / "out")
+    start = subprocess.Popen
+
+    def stop(process):
+        while not run.last.exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(getattr(signal, name))
+
+    def begin(command, **options):
+        process = start(command, **options)
+        if "fit" in command:
+            threading.Thread(target=stop, args=(process,)).start()
+        return process
+
+    module.STOP.clear()
+    run.record("waiting")
+    monkeypatch.setattr(module.subprocess, "Popen", begin)
+    assert module.execute(run, 1, None).recorded()["status"] != "done", run.log.read_text()
+    monkeypatch.setattr(module.subprocess, "Popen", start)
+    assert module.execute(run, 1, None).recorded()["status"] == "done", run.log.read_text()
+    assert run.checkpoint()["epoch"] == 2
 
 
 def small(write, **changes):

@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
+from lit_dcem.files import open_replacing
+
 KEY = "log_positions"
 """of a checkpoint: what each logger had written by then, in their order"""
 EVENTS = "events.out.tfevents.*"
@@ -100,6 +102,5 @@ def _rows(table: Path) -> list[str]:
 
 def _keep_rows(table: Path, count: int) -> None:
     lines = table.read_text().splitlines(keepends=True)[: count + 1]
-    part = table.with_name(f".{table.name}.part")
-    part.write_text("".join(lines))
-    part.replace(table)
+    with open_replacing(table) as file:
+        file.write("".join(lines))

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from lit_dcem.data.episode import Episode, Sequences
 from lit_dcem.errors import UsageError
+from lit_dcem.files import writing
 
 FILE = "episodes.f32"
 """inside the folder of a replay"""
@@ -79,6 +80,7 @@ class EpisodeReplay:
         Raises:
             ValueError: its sizes do not fit each other or the replay, or a value is not finite.
             UsageError: somebody took rows away that were written before.
+            WriteError: the disk is full; the episodes that were there are as they were.
         """
         self._check(episode)
         rows = _as_rows(episode)
@@ -125,7 +127,7 @@ class EpisodeReplay:
         """What a checkpoint has to know; everything it counts is on the disk by then (`UsageError` if it vanished)."""
         self._check_length(len(self._rows))
         if len(self._rows):
-            with self.path.open("rb+") as file:
+            with writing(self.path), self.path.open("rb+") as file:
                 os.fsync(file.fileno())
         return {
             "rows": len(self._rows),
@@ -185,10 +187,11 @@ class EpisodeReplay:
 
     def _write(self, content: bytes) -> None:
         """Put bytes behind the rows that count; the file ends with them."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch()
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
         self._check_length(len(self._rows))
-        with self.path.open("rb+") as file:
+        with writing(self.path), self.path.open("rb+") as file:
             file.truncate(self._rows.nbytes)
             file.seek(self._rows.nbytes)
             file.write(content)

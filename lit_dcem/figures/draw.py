@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from lit_dcem.checkpoint import read_checkpoint
@@ -14,6 +15,7 @@ from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
 from lit_dcem.experiments.energy_regression import EnergyRegression
 from lit_dcem.figures import cartpole, cartpole_curves, planet_curves, planet_sources, regression
 from lit_dcem.figures.source import Source, find_paths, table_of
+from lit_dcem.files import check_writable, open_replacing
 from lit_dcem.planning.cartpole import FullSpacePlanner
 from lit_dcem.planning.cartpole_pca import PCAPlanner
 from lit_dcem.runs import checkpoint_of, history, load_module
@@ -35,18 +37,21 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
         out: image file, of a type that matplotlib writes; ``figureN.png`` if there is none.
 
     Raises:
-        UsageError: a run or file that cannot be used.
+        UsageError: a run or file that cannot be used, or an image file that cannot be written.
         NothingShippedError: no runs, and no shipped files for this figure.
     """
     if number not in FIGURES:
         raise UsageError(f"A figure must be one of {', '.join(FIGURES)}, got {number}.")
     source = FIGURES[number]
-    figure = source.figure(number, find_paths(number, source, runs))
+    paths = find_paths(number, source, runs)
     target = Path(out or f"figure{number}.png")
-    if target.suffix.lstrip(".") not in figure.canvas.get_supported_filetypes():
+    kind = target.suffix.lstrip(".")
+    if kind not in FigureCanvasBase.get_supported_filetypes():
         raise UsageError(f"--out must end like an image file (.png, .pdf, .svg), got {target}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=150)
+    check_writable(target, "--out")
+    figure = source.figure(number, paths)
+    with open_replacing(target, "wb") as file:
+        figure.savefig(file, format=kind, dpi=150)
     return target
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
+import math
+import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
 from lit_dcem.checkpoint import read_checkpoint
 from lit_dcem.errors import UsageError
+from lit_dcem.files import open_replacing
 
 FINISHED = ("done", "out of time")
+ENDED = (*FINISHED, "failed", "cut off")
+MAX_RUNS = 10_000
+MAX_NAME = 255
+"""bytes in the name of a folder"""
 
 
 @dataclass(frozen=True)
@@ -32,14 +39,38 @@ class Run:
     def last(self) -> Path:
         return self.folder / "version_0/checkpoints/last.ckpt"
 
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def ending(self) -> Path:
+        """What the training itself says of its end; none if it was cut off."""
+        return self.folder / "ending.json"
+
     def recorded(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((self.folder / "result.json").read_text())
-        return {"status": "new"}
+        """What the sweep knows of it: at least its status."""
+        return {"status": "new", **_read_json(self.folder / "result.json")}
 
     def record(self, status: str, **more: str) -> None:
-        with replacing(self.folder / "result.json") as file:
+        with open_replacing(self.folder / "result.json") as file:
             json.dump({**self.recorded(), **self.settings, "status": status, **more}, file, indent=1)
+
+    def at_work(self) -> bool:
+        """Whether a process trains it: it holds a lock on the log."""
+        try:
+            with self.log.open("r+b") as log:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # there is no log yet
+            return False
+        return False
+
+    def own_end(self) -> str | None:
+        """One of FINISHED, or None if it did not come to its own end."""
+        status = _read_json(self.ending).get("status")
+        return status if status in FINISHED else None
 
     def checkpoint(self) -> dict[str, Any]:
         """Its last one, empty if it cannot be read."""
@@ -64,7 +95,23 @@ def read_sweep(file: Path) -> dict[str, Any]:
     for key, values in content["grid"].items():
         if not isinstance(values, list) or not values or key in content["arguments"]:
             raise UsageError(f"The grid maps options that are not among the arguments to lists, got {key}: {values}.")
+    points = [(key, value) for key, values in content["grid"].items() for value in values]
+    _check_options([*content["arguments"].items(), *points], file)
+    count = math.prod(map(len, content["grid"].values()))
+    if count > MAX_RUNS:
+        raise UsageError(f"A sweep must have at most {MAX_RUNS:,} runs, got {count:,} in {file}.")
     return {**content, "configs": [file.parent / str(config) for config in content["configs"]]}
+
+
+def _check_options(options: list[tuple[Any, Any]], file: Path) -> None:
+    """See that a command line can hold them."""
+    for key, value in options:
+        if not isinstance(key, str):
+            raise UsageError(f"Options of a sweep must be named by text, got {key} in {file}.")
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            if b"\0" not in os.fsencode("".join(as_options({key: value}))):
+                continue
+        raise UsageError(f"Options of a sweep must have plain values, got others for {key} in {file}.")
 
 
 def plan(content: dict[str, Any], out: Path) -> list[Run]:
@@ -82,12 +129,18 @@ def plan(content: dict[str, Any], out: Path) -> list[Run]:
         # As JSON has them, to compare with what was recorded.
         parts = {"grid": grid, "arguments": arguments, "configs": list(configs.values())}
         settings = json.loads(json.dumps(parts, default=str))
+        if len(os.fsencode(name)) > MAX_NAME:
+            raise UsageError(f"The names of a point of the grid must have at most {MAX_NAME} bytes, got {name}.")
         if name in runs:
             raise UsageError(f"Points of the grid must have different names, got {name} twice.")
         runs[name] = Run(out / name, columns, settings, [*(f"--config={path}" for path in configs), *options])
         _check_unchanged(runs[name])
+        if runs[name].at_work():  # of another sweep, or one that outlived its sweep
+            raise UsageError(
+                f"No other process may work on the runs of a sweep, got one that trains {runs[name].folder}."
+            )
     for path, config in configs.items():  # a copy: who edits a config does not change the runs still to come
-        with replacing(Path(path)) as file:
+        with open_replacing(path) as file:
             yaml.safe_dump(config, file, sort_keys=False)
     return list(runs.values())
 
@@ -95,7 +148,7 @@ def plan(content: dict[str, Any], out: Path) -> list[Run]:
 def _check_unchanged(run: Run) -> None:
     recorded, out = run.recorded(), run.folder.parent
     changed = " and ".join(key for key, value in run.settings.items() if recorded.get(key) != value)
-    if changed and (recorded["status"] in FINISHED or run.last.exists()):
+    if changed and (recorded["status"] in FINISHED or os.path.exists(run.last)):
         raise UsageError(
             f"{run.folder.name} must go on as it began, got other {changed}: use another --out than {out}."
         )
@@ -108,17 +161,19 @@ def as_options(options: dict[str, Any], prefix: str = "") -> list[str]:
 
 def read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        reason = "it is not text in UTF-8"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"A sweep and its configs must be YAML files, got {path} ({reason}).") from error
+    raise UsageError(f"A sweep and its configs must be YAML files, got {path} ({reason}).")
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of the old one when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", newline="") as file:
-        yield file
-    part.replace(path)
+def _read_json(path: Path) -> dict[str, Any]:
+    """Empty if there is no such file, or it holds something else."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}

@@ -22,11 +22,14 @@ from rich.progress import Progress
 
 from lit_dcem.checkpoint import PACKAGE
 from lit_dcem.errors import UsageError
+from lit_dcem.files import check_writable, writing
 from lit_dcem.runs import history
-from lit_dcem.sweep.grid import FINISHED, Run, as_options, plan, read_sweep, read_yaml
+from lit_dcem.sweep.grid import FINISHED, Run, as_options, plan, read_sweep
 from lit_dcem.sweep.tables import summary, write_tables
 
 START_SECONDS = 15  # of a run's share of the budget go into imports and closing, which Lightning's Timer does not see
+ENDING = "lit_dcem.callbacks.ending.Ending"
+SIGNALLED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of a run that saved when it was told to stop
 STOP = threading.Event()  # set by Ctrl-C and SIGTERM: no run starts, and those at work are ended
 
 
@@ -48,12 +51,15 @@ def sweep(
             the next sweep leaves it more than it had.
 
     Raises:
-        UsageError: what cannot be done, or runs that failed.
+        UsageError: what cannot be done, a run that another process works on, or runs that failed or were cut off.
     """
     if backend not in ("joblib", "ray") or (jobs is not None and jobs < 1):
         raise UsageError(f"The backend must be joblib or ray, with at least 1 job, got {backend} and {jobs}.")
-    content = read_sweep(Path(file))
-    runs = plan(content, Path(out or Path("runs", Path(file).stem)).resolve())
+    content, folder = read_sweep(Path(file)), Path(out or Path("runs", Path(file).stem))
+    if os.path.isfile(folder):
+        raise UsageError(f"--out must be a folder, got the file {folder}.")
+    check_writable(folder / "results.csv", "--out")
+    runs = plan(content, folder.resolve())
     to_do = [run for run in runs if run.recorded()["status"] != "done"]
     cores, largest = _ray_cores() if backend == "ray" else (joblib.cpu_count(),) * 2
     jobs = jobs or cores
@@ -63,9 +69,10 @@ def sweep(
     work = (to_do, jobs, max(1, min(cores // jobs, largest)), limit)
     with _signals():
         _follow((_on_ray if backend == "ray" else _on_joblib)(*work), runs, to_do, content["metric"])
-    logs = [str(run.folder / "log.txt") for run in to_do if run.recorded()["status"] not in FINISHED]
-    if logs:
-        raise UsageError(f"Every run must end well, got {len(logs)} of {len(runs)} that failed: {', '.join(logs)}.")
+    bad = {str(run.log): run.recorded()["status"] for run in to_do if run.recorded()["status"] not in FINISHED}
+    if bad:
+        how = "failed or were cut off" if "cut off" in bad.values() else "failed"
+        raise UsageError(f"Every run must end well, got {len(bad)} of {len(runs)} that {how}: {', '.join(bad)}.")
     return runs[0].folder.parent / "results.csv"
 
 
@@ -84,24 +91,33 @@ def execute(run: Run, threads: int, limit: str | None) -> Run:
     """Train a run in a process of its own, from its last checkpoint on if it has one, and record how it ended."""
     if STOP.is_set():
         return run
-    with (run.folder / "log.txt").open("ab") as log:
+    with writing(run.log):
+        log = run.log.open("ab")
+    with log:
         try:  # the process inherits the lock, so that one which outlived its sweep is noticed
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             log.write(b"Another process is at work on this run.\n")
             return run
         run.record("running", commit=_commit())
-        more: dict[str, Any] = {"trainer.max_time": limit} if limit else {}
-        if run.checkpoint():
-            more["ckpt_path"] = str(run.last)
-        else:  # killed before the first one, or it is damaged: start over
-            shutil.rmtree(run.folder / "version_0", ignore_errors=True)
-        command = [sys.executable, "-m", "lit_dcem.cli", "fit", *run.options, *as_options(more, "--")]
+        run.ending.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "lit_dcem.cli", "fit", *_options(run, limit)]
         threading_ = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
         code = _call(command, stdout=log, stderr=log, env={**threading_, **os.environ})
     if code is not None:
-        run.record("failed" if code else _status(run))
+        run.record(_status(run, code))
     return run
+
+
+def _options(run: Run, limit: str | None) -> list[str]:
+    """The run's own, what tells its end, and where it goes on."""
+    ending = [f"--trainer.callbacks+={ENDING}", f"--trainer.callbacks.path={run.ending}"]
+    more: dict[str, Any] = {"trainer.max_time": limit} if limit else {}
+    if run.checkpoint():
+        more["ckpt_path"] = str(run.last)
+    else:  # killed before the first one, or it is damaged: start over
+        shutil.rmtree(run.folder / "version_0", ignore_errors=True)
+    return [*run.options, *ending, *as_options(more, "--")]
 
 
 def _call(command: list[str], **options: Any) -> int | None:
@@ -120,20 +136,16 @@ def _call(command: list[str], **options: Any) -> int | None:
             process.wait()
 
 
-def _status(run: Run) -> str:
-    """How a run ended that says it went well: done, unless Lightning's Timer cut it short."""
-    checkpoint = run.checkpoint()
-    if not checkpoint:
-        return "failed"
-    trainer = read_yaml(run.folder / "version_0/config.yaml")["trainer"]
-    epochs = checkpoint["epoch"] + checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-    whole = epochs >= (trainer["max_epochs"] or 1000) or 0 <= trainer["max_steps"] <= checkpoint["global_step"]
-    return "out of time" if "Timer" in checkpoint["callbacks"] and not whole else "done"
+def _status(run: Run, code: int) -> str:
+    """How a run ended: as it says itself; cut off if it says nothing, or ended by a signal."""
+    if code < 0 or code in SIGNALLED or (code == 0 and run.own_end() is None):
+        return "cut off"
+    return "failed" if code or not run.checkpoint() else str(run.own_end())
 
 
 def _on_joblib(runs: list[Run], jobs: int, threads: int, limit: str | None) -> Iterator[Run]:
     # Each run is a process already: threads wait for it, start at once, and see STOP.
-    parallel = joblib.Parallel(jobs, backend="threading", return_as="generator_unordered")
+    parallel = joblib.Parallel(max(1, min(jobs, len(runs))), backend="threading", return_as="generator_unordered")
     return cast("Iterator[Run]", parallel(joblib.delayed(execute)(run, threads, limit) for run in runs))
 
 
@@ -175,7 +187,7 @@ def _follow(ended: Iterator[Run], runs: list[Run], to_do: list[Run], metric: str
                 if STOP.is_set():
                     continue
                 bar.advance(whole)
-                log = (run.folder / "log.txt").read_text(errors="replace").strip().rpartition("\n")[2]
+                log = run.log.read_text(errors="replace").strip().rpartition("\n")[2]
                 console.print(f"{run.folder.name}: {run.recorded()['status']}. {log}", markup=False, soft_wrap=True)
                 write_tables(runs, metric)
         except BaseException:

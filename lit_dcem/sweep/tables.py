@@ -12,8 +12,9 @@ from rich.table import Table
 
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import mean_and_interval
+from lit_dcem.files import open_replacing
 from lit_dcem.runs import history
-from lit_dcem.sweep.grid import FINISHED, Run, replacing
+from lit_dcem.sweep.grid import ENDED, FINISHED, Run
 
 SEED = "seed_everything"  # its runs are averaged over
 
@@ -23,7 +24,7 @@ def write_tables(runs: list[Run], metric: str) -> list[dict[str, Any]]:
     table, curves = [], []
     for run in runs:
         recorded, checkpoint = run.recorded(), run.checkpoint()
-        if recorded["status"] in (*FINISHED, "failed"):
+        if recorded["status"] in ENDED:
             rows = history(checkpoint)
             status = {"status": recorded["status"], **_measured(rows, metric)}
             seconds = {"steps": checkpoint.get("global_step"), "seconds": rows[-1]["seconds"] if rows else None}
@@ -35,7 +36,7 @@ def write_tables(runs: list[Run], metric: str) -> list[dict[str, Any]]:
             table.append({**run.columns, **status, **seconds, **origin})
             curves += [{**run.columns, **row} for row in rows]
     for name, rows in (("results", table), ("curves", curves)):
-        with replacing(runs[0].folder.parent / f"{name}.csv") as file:
+        with open_replacing(runs[0].folder.parent / f"{name}.csv") as file:
             writer = csv.DictWriter(file, list(dict.fromkeys(itertools.chain(*rows))), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
