@@ -132,8 +132,7 @@ class PlanetPhase2(PlanetPhase1):
     def _logits(self) -> Float[Tensor, ""]:
         """Mean square of the decoder's logits where a search begins."""
         latents = self.planner.initial_std * torch.randn(NUM_LATENTS, self.planner.decoder.latent_dim)
-        bounds = [self.training_solver.options.get(name) for name in ("lower", "upper")]
-        latents = latents if bounds == [None, None] else latents.clamp(*bounds)
+        latents = self.training_solver.clamp(latents)
         return self.planner.decoder.logits(latents.to(self.device)).square().mean()
 
     def _starts(self, posteriors: Belief) -> Belief:
