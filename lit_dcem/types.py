@@ -63,7 +63,7 @@ class Iteration:
 class Solution:
     """What a solver returns: the minimiser it found for each of the B problems of the batch.
 
-    `dcem` answers a problem of which no point met had a finite value with NaN in every field, the trace excepted.
+    A problem of which `dcem` finds no candidate with a finite value is NaN in every field, the trace excepted.
     """
 
     mean: Float[Tensor, "batch dim"]

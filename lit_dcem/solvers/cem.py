@@ -23,9 +23,8 @@ from lit_dcem.solvers.options import (
     plain,
     require,
 )
-from lit_dcem.solvers.ranking import is_free_to_look
 from lit_dcem.solvers.recompute import recomputed
-from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, clamped, evaluate
+from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, clamped, evaluate, known_to_be_finite, set_aside
 from lit_dcem.types import Bound, Iteration, Objective, Solution
 
 
@@ -62,8 +61,8 @@ def dcem(
     widened to float32.
 
     A candidate that is NaN or infinite, or has such a value, is broken: it gets weight 0 and gradient 0. In an
-    iteration that has nothing else, a problem keeps its distribution. A problem of which no point met has a finite
-    value is answered with NaN; the others are answered.
+    iteration that has nothing else, a problem keeps its distribution. A problem of which all candidates are broken is
+    answered with NaN by itself.
 
     An objective's own derivative may be NaN at a broken candidate, and then stays NaN when multiplied by 0 (the square
     root of a negative number). In eager mode on the CPU the objective is therefore called again, if a value that needs
@@ -158,7 +157,8 @@ class DCEM(nn.Module):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        self.options = {name: plain(value) for name, value in options.items()}
+        self.options = options  # in this form, since jsonargparse follows it to the options of dcem
+        options.update({name: plain(value) for name, value in options.items()})
         unknown = options.keys() - OPTIONS.keys()
         if unknown:
             raise TypeError(f"DCEM takes the options of dcem ({', '.join(OPTIONS)}), got {', '.join(unknown)}.")
@@ -201,20 +201,24 @@ def _widened(tensor: Tensor) -> Tensor:
 
 def _solution(objective: Objective, state: State, iterations: list[Iteration], trace: bool) -> Solution:
     """Put the answer together: evaluate the mean, and find the best point among it and all candidates."""
+    kept = tuple(iterations) if trace else None
     last = state.mean.unsqueeze(1)
     value = evaluate(objective, last)
-    candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
-    values = torch.cat([value, *(iteration.values for iteration in iterations)], 1)
-    best, best_value = best_of(candidates, values)
-    fields = (state.mean, state.std, value, best)
-    if not (is_free_to_look(best_value) and bool(best_value.isfinite().all())):
-        fields = (torch.where(best_value.isfinite().unsqueeze(1), field, math.nan) for field in fields)
-    mean, std, value, best = fields
-    return Solution(mean, std, value.squeeze(1), best, best_value, tuple(iterations) if trace else None)
+    candidates = torch.cat([iteration.candidates for iteration in iterations], 1)
+    values = torch.cat([iteration.values for iteration in iterations], 1)
+    are_finite = known_to_be_finite(last, value) and known_to_be_finite(last, values)
+    if not are_finite:
+        value, _ = set_aside(objective, last, value, best_of(candidates, values)[0])
+    best, best_value = best_of(torch.cat([last, candidates], 1), torch.cat([value, values], 1))
+    fields = (state.mean, state.std, value.squeeze(1), best, best_value)
+    if not are_finite:
+        found = values.detach().isfinite().any(1)
+        fields = (torch.where(found if field.dim() == 1 else found.unsqueeze(1), field, math.nan) for field in fields)
+    return Solution(*fields, kept)
 
 
 def _require_finite(solution: Solution) -> None:
     lost = solution.best_value.isnan().nonzero().flatten().tolist()
     listed = ", ".join(map(str, lost[:10])) + (", ..." if len(lost) > 10 else "")
     rule = "require_finite needs a finite value for every problem"
-    require(not lost, rule, f"none for {len(lost)} of {len(solution.best_value)}: problem {listed}")
+    require(not lost, rule, f"none for {len(lost)} of {len(solution.best_value)} (problem {listed})")

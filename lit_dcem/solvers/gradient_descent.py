@@ -49,6 +49,7 @@ def unrolled_gd(
     """
     _check(num_steps, lr, lower, upper)
     require(initial.dim() == 2, "initial must be [B, D]", list(initial.shape))
+    require(initial.is_floating_point(), "initial must be floating point", initial.dtype)
     if torch.is_inference_mode_enabled():
         raise RuntimeError("unrolled_gd needs gradients, got torch.inference_mode(): use torch.no_grad() instead.")
     differentiable = torch.is_grad_enabled()
@@ -131,6 +132,8 @@ def _gradient(objective: Objective, point: Tensor, differentiable: bool) -> tupl
 
 def _solution(points: list[Tensor], values: list[Tensor], trace: bool) -> Solution:
     best, best_value = best_of(torch.stack(points, 1), torch.stack(values, 1))
+    is_finite = best_value.isfinite()
+    best, best_value = best.where(is_finite.unsqueeze(1), math.nan), best_value.where(is_finite, math.nan)
     zero = torch.zeros_like(points[-1])
     iterations = tuple(
         Iteration(point, zero, point.unsqueeze(1), value.unsqueeze(1), torch.ones_like(value).unsqueeze(1))

@@ -40,7 +40,7 @@ def lml(scores: Float[Tensor, "*batch n"], k: int, temperature: float | Tensor =
 
     A score that is NaN or infinite marks a broken candidate: it counts as worst, whatever its sign, and gets weight 0
     and gradient 0. With fewer than k finite scores in a row, each of them gets weight 1. A row with no finite score
-    becomes NaN by itself, with gradient 0.
+    becomes NaN by itself; a loss that leaves the row out has gradient 0 there.
 
     Args:
         scores: any number of leading dimensions; larger scores get larger weights. Half precision is computed in

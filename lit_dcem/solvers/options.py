@@ -76,9 +76,9 @@ def check_options(
 
     Of tensors, the values are checked where reading them costs nothing: on the CPU, in eager mode.
     """
-    counts = {"num_elites": num_elites, "num_kept": num_kept, "horizon": horizon, "grad_iterations": grad_iterations}
+    counts = {"num_iterations": num_iterations, "num_elites": num_elites, "num_kept": num_kept, "horizon": horizon}
     for name, count in counts.items():
-        whole_number(name, 0 if count is None else count)
+        whole_number(name, count)
     require(num_iterations >= 1, "num_iterations must be at least 1", num_iterations)
     fewest = min(candidates_per_iteration(num_candidates, num_iterations))
     require(num_elites >= 1, "num_elites must be at least 1", num_elites)
@@ -94,6 +94,7 @@ def check_options(
     check_temperature(temperature, "at least 0")
     check_bounds(lower, upper)
     if grad_iterations is not None:
+        whole_number("grad_iterations", grad_iterations)
         rule = "grad_iterations must be between 1 and num_iterations"
         require(1 <= grad_iterations <= num_iterations, rule, grad_iterations, num_iterations)
 
@@ -118,7 +119,7 @@ def check_bounds(lower: Bound, upper: Bound) -> None:
     elif not torch.compiler.is_compiling():
         lows, highs = _numbers("lower", low), _numbers("upper", high)
         if is_free_to_look(lows) and is_free_to_look(highs):
-            fit = _broadcasts(lows.shape, highs.shape) or _broadcasts(highs.shape, lows.shape)
+            fit = all(a == b or 1 in (a, b) for a, b in zip(lows.shape[::-1], highs.shape[::-1], strict=False))
             require(fit, "lower and upper must fit each other", list(lows.shape), list(highs.shape))
             require_each(lows < highs, rule, lows, highs)
 
@@ -169,8 +170,9 @@ def check_distribution(mean: Tensor, warm_start: Tensor | None, first_size: int,
             f"warm_start must be [B, M, D] with [B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
         )
         batch, dim = mean.shape
-        fits = warm_start.dim() == 3 and warm_start.shape[::2] == (batch, dim) and warm_start.shape[1] < first_size
-        require(fits, rule, list(warm_start.shape))
+        fits = isinstance(warm_start, Tensor) and warm_start.dim() == 3
+        fits = fits and warm_start.shape[::2] == (batch, dim) and warm_start.shape[1] < first_size
+        require(fits, rule, list(warm_start.shape) if isinstance(warm_start, Tensor) else type(warm_start).__name__)
 
 
 def as_std(std: float | Tensor, mean: Tensor) -> Tensor:

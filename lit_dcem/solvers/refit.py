@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lit_dcem.solvers.lml import lml
 from lit_dcem.solvers.options import as_bound, plain, require
-from lit_dcem.solvers.ranking import hard_top_k, is_free_to_look, nan_where_nothing_is_finite, rank_finite
+from lit_dcem.solvers.ranking import hard_top_k, is_free_to_look, rank_finite
 from lit_dcem.types import Bound, Iteration, Objective
 
 Bounds = tuple[float | Tensor | None, float | Tensor | None]
@@ -48,40 +48,48 @@ class Refit:
         candidates = torch.addcmul(state.mean.unsqueeze(1), state.std.unsqueeze(1), noise)
         if state.kept is not None:
             candidates = torch.cat([candidates, state.kept.to(candidates)], 1)
-        lower, upper = (each.unsqueeze(1) if isinstance(each, Tensor) else each for each in self.bounds)
-        candidates = clamped(candidates, (lower, upper))
+        candidates = clamped(candidates, self._bounds_of_candidates)
         values = evaluate(self.objective, candidates)
         points, broken = candidates, None
-        if not _known_to_be_finite(candidates, values):
+        if not known_to_be_finite(candidates, values):
             values, broken = set_aside(self.objective, candidates, values)
             # Weight 0 alone would not do: 0 * NaN is NaN.
             points = torch.where(broken.unsqueeze(-1), state.mean.detach().unsqueeze(1), candidates)
         weights = self._weigh(values, broken)
         mean, std = self._fit(state, points, weights)
+        if broken is not None:
+            has_any = ~broken.all(1, keepdim=True)
+            mean, std = torch.where(has_any, mean, state.mean), torch.where(has_any, std, state.std)
+            weights = torch.where(has_any, weights, 0)
         iteration = Iteration(state.mean, state.std, candidates, values, weights)
         return State(mean, std, self._keep(points, values)), iteration
+
+    @property
+    def _bounds_of_candidates(self) -> Bounds:
+        lower, upper = self.bounds
+        return (
+            lower.unsqueeze(1) if isinstance(lower, Tensor) else lower,
+            upper.unsqueeze(1) if isinstance(upper, Tensor) else upper,
+        )
 
     def _weigh(self, values: Tensor, broken: Tensor | None) -> Tensor:
         """The only difference between CEM and DCEM: a hard or a soft top-k of minus the values; broken ones get 0."""
         is_hard = not isinstance(self.temperature, Tensor) and self.temperature == 0
-        hopeless = None
         if broken is not None:
             hopeless = broken.all(-1, keepdim=True)
-            values = torch.where(hopeless, 0, values)  # any finite numbers: they get no weight below
+            values = torch.where(hopeless, 0, values)  # any finite numbers will do: `__call__` takes no notice
             broken = broken & ~hopeless
         scores = _standardized(values, broken) if self.standardize and not is_hard else -values
         if broken is not None:
             scores = torch.where(broken, -math.inf, scores)
-        weights = hard_top_k(scores, self.num_elites) if is_hard else lml(scores, self.num_elites, self.temperature)
-        return weights if hopeless is None else torch.where(hopeless, 0, weights)
+        return hard_top_k(scores, self.num_elites) if is_hard else lml(scores, self.num_elites, self.temperature)
 
     def _fit(self, state: State, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Maximum likelihood of a diagonal Gaussian under the weights, with momentum and bounds.
 
         The weights sum to ``num_elites``, or to less if fewer candidates are finite; the sum has no derivative.
         """
-        total = weights.detach().sum(-1, keepdim=True)
-        share = (weights / total.clamp_min(0.5)).unsqueeze(-1)
+        share = (weights / weights.detach().sum(-1, keepdim=True)).unsqueeze(-1)
         mean = (share * points).sum(1)
         variance = (share * (points - mean.unsqueeze(1)).square()).sum(1)
         # The square root has an infinite slope at zero; below the floor the gradient is zero instead. The floor is
@@ -91,8 +99,6 @@ class Refit:
         if self.momentum > 0:
             mean = torch.lerp(mean, state.mean, self.momentum)
             std = torch.lerp(std, state.std, self.momentum)
-        if not (is_free_to_look(total) and bool((total > 0).all())):
-            mean, std = torch.where(total > 0, mean, state.mean), torch.where(total > 0, std, state.std)
         return clamped(mean, self.bounds), std
 
     def _keep(self, points: Tensor, values: Tensor) -> Tensor | None:
@@ -115,39 +121,40 @@ def evaluate(objective: Objective, candidates: Float[Tensor, "batch n dim"]) -> 
     return values.to(candidates.dtype)
 
 
-def _known_to_be_finite(candidates: Tensor, values: Tensor) -> bool:
+def known_to_be_finite(candidates: Tensor, values: Tensor) -> bool:
     """Whether a look, where it costs nothing, shows that no candidate is broken."""
-    if not is_free_to_look(values):
-        return False
-    return math.isfinite((candidates.detach().sum() + values.detach().sum()).item())
+    return is_free_to_look(values) and all(math.isfinite(each.detach().sum().item()) for each in (values, candidates))
 
 
 def set_aside(
-    objective: Objective, candidates: Float[Tensor, "batch n dim"], values: Float[Tensor, "batch n"]
+    objective: Objective,
+    candidates: Float[Tensor, "batch n dim"],
+    values: Float[Tensor, "batch n"],
+    spare: Float[Tensor, "batch dim"] | None = None,
 ) -> tuple[Float[Tensor, "batch n"], Bool[Tensor, "batch n"]]:
     """Values from which broken candidates let no gradient through, and which ones are broken: NaN or infinite.
 
     The objective's own derivative may be NaN at a broken candidate, and stays NaN when multiplied by the gradient 0
     (the square root of a negative number). Where looking costs nothing, the objective is called again with each
-    broken candidate moved onto the best one of its problem.
+    broken candidate moved onto the ``spare`` point of its problem, or the best candidate if there is none.
     """
     finite = candidates.detach().isfinite().all(-1)
     values = torch.where(finite, values, math.nan)
     broken = ~values.detach().isfinite()
     if values.requires_grad and torch.is_grad_enabled() and is_free_to_look(broken) and broken.any():
-        best = best_of(candidates.detach(), values.detach())[0].unsqueeze(1)
-        again = evaluate(objective, torch.where(broken.unsqueeze(-1), best, candidates))
+        spare = (best_of(candidates, values)[0] if spare is None else spare).detach().unsqueeze(1)
+        moves = broken.unsqueeze(-1) & spare.isfinite()
+        again = evaluate(objective, torch.where(moves, spare, candidates))
         broken = broken | ~again.detach().isfinite()
         values = torch.where(broken, values.detach(), again)
     return values, broken
 
 
 def best_of(points: Float[Tensor, "batch n dim"], values: Float[Tensor, "batch n"]) -> tuple[Tensor, Tensor]:
-    """The point of least finite value of each problem ``[B, D]``, and the value ``[B]``; NaN if none is finite."""
-    best = rank_finite(-values).max(1, keepdim=True)
-    point = points.gather(1, best.indices.unsqueeze(-1).expand(-1, -1, points.shape[-1])).squeeze(1)
-    value = values.gather(1, best.indices)
-    return nan_where_nothing_is_finite(point, best.values), nan_where_nothing_is_finite(value, best.values).squeeze(1)
+    """The point of least finite value of each problem ``[B, D]``, and the value ``[B]``; any, if none is finite."""
+    index = rank_finite(-values).argmax(1, keepdim=True)
+    best = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
+    return best.squeeze(1), values.gather(1, index).squeeze(1)
 
 
 def as_bounds(lower: Bound, upper: Bound, points: Float[Tensor, "batch dim"]) -> Bounds:
@@ -175,7 +182,7 @@ def _standardized(values: Tensor, broken: Tensor | None) -> Tensor:
     if broken is not None:
         worst = torch.where(broken, math.inf, scores).amin(-1, keepdim=True)
         scores = torch.where(broken, worst, scores)
-    low, high = scores.detach().amin(-1, keepdim=True), scores.detach().amax(-1, keepdim=True)
+    low, high = scores.detach().aminmax(dim=-1, keepdim=True)
     span = high - low
-    span = torch.where(span > torch.finfo(span.dtype).tiny, span, math.inf)
+    span = span.masked_fill(span <= torch.finfo(span.dtype).tiny, math.inf)
     return functional.layer_norm((scores - low) / span, scores.shape[-1:], eps=1e-30)
