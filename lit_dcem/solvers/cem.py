@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -210,11 +211,16 @@ def _solution(objective: Objective, state: State, iterations: list[Iteration], t
     if not are_finite:
         value, _ = set_aside(objective, last, value, best_of(candidates, values)[0])
     best, best_value = best_of(torch.cat([last, candidates], 1), torch.cat([value, values], 1))
-    fields = (state.mean, state.std, value.squeeze(1), best, best_value)
-    if not are_finite:
-        found = values.detach().isfinite().any(1)
-        fields = (torch.where(found if field.dim() == 1 else found.unsqueeze(1), field, math.nan) for field in fields)
-    return Solution(*fields, kept)
+    solution = Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)
+    return solution if are_finite else _nan_unless(values.detach().isfinite().any(1), solution)
+
+
+def _nan_unless(found: Tensor, solution: Solution) -> Solution:
+    """The solution with NaN for each problem that is not found."""
+    names = ("mean", "std", "value", "best", "best_value")
+    fields = {name: getattr(solution, name) for name in names}
+    rows = {name: found if field.dim() == 1 else found.unsqueeze(1) for name, field in fields.items()}
+    return replace(solution, **{name: torch.where(rows[name], fields[name], math.nan) for name in names})
 
 
 def _require_finite(solution: Solution) -> None:

@@ -161,7 +161,7 @@ def as_bounds(lower: Bound, upper: Bound, points: Float[Tensor, "batch dim"]) ->
     """The bounds in a form that clamps the points: both numbers, or tensors ``[B, D]``."""
     lower, upper = plain(lower), plain(upper)
     if not any(isinstance(bound, (Tensor, list)) for bound in (lower, upper)):
-        return lower, upper
+        return lower, upper  # pyright: ignore[reportReturnType]
     return as_bound("lower", lower, points), as_bound("upper", upper, points)
 
 
