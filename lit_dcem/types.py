@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 Objective = Callable[[Tensor], Tensor]
 """``objective(candidates [B, N, D]) -> values [B, N]``, to be minimised; row b holds the candidates of problem b."""
+
+Bound = float | Sequence[float] | np.ndarray | Tensor | None
+"""of points ``[B, D]``: one number, or numbers that broadcast against them; None for no bound"""
 
 PolicyState = dict[str, Tensor]
 """what a policy remembers of E running episodes; the first dimension of every tensor is E"""
@@ -47,13 +51,20 @@ class Iteration:
     """standard deviation of the sampling distribution, before the refit"""
     candidates: Float[Tensor, "batch candidates dim"]
     values: Float[Tensor, "batch candidates"]
+    """NaN or infinite for a broken candidate; NaN for one that is itself not finite"""
     weights: Float[Tensor, "batch candidates"]
-    """share of each candidate in the refit: sums to ``num_elites``, hard (0 or 1) at ``temperature=0``"""
+    """share of each candidate in the refit: hard (0 or 1) at ``temperature=0``, 0 for a broken one
+
+    They sum to ``num_elites``, or to the number of candidates that are not broken, if those are fewer.
+    """
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver returns: the minimiser it found for each of the B problems of the batch."""
+    """What a solver returns: the minimiser it found for each of the B problems of the batch.
+
+    A problem of which `dcem` finds no candidate with a finite value is NaN in every field, the trace excepted.
+    """
 
     mean: Float[Tensor, "batch dim"]
     """the answer: the mean of the last distribution, or the last iterate of a gradient method"""

@@ -9,6 +9,7 @@ import torch
 
 from lit_dcem.cli import main
 from lit_dcem.lightning_cli import one_sentence
+from lit_dcem.runs import load_module
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ["--config", str(ROOT / "configs/regression.yaml"), "--config", str(ROOT / "configs/debug.yaml")]
@@ -162,3 +163,15 @@ def test_two_processes(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr[-2000:]
     states = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["RandomStates"]["ranks"]
     assert len(states) == 2
+
+
+def test_bounds_as_a_list_in_a_config_are_kept_in_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    init_args = "{num_candidates: 6, num_elites: 2, num_iterations: 2, lower: [-1.0], upper: [2.0]}"
+    solver = f"{{class_path: lit_dcem.DCEM, init_args: {init_args}}}"
+    Path("own.yaml").write_text(f"model: {{class_path: lit_dcem.EnergyRegression, init_args: {{solver: {solver}}}}}")
+    main(["fit", *CONFIG, "--config=own.yaml", *SMALL, "--trainer.max_epochs=1"])
+    content = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
+    kept = content["hyper_parameters"]["solver"]["init_args"]
+    assert (kept["lower"], kept["upper"]) == ([-1.0], [2.0])
+    assert load_module(RUN / "checkpoints/last.ckpt").solver.options["upper"] == [2.0]

@@ -30,7 +30,10 @@ iced = dict(num_kept=2, warm_start=torch.zeros(3, 1, 4), momentum=0.1, noise_exp
 lml(torch.randn(2, 3, 5), 2), lml(torch.randn(5), 5, torch.tensor(0.1)), LML(2)(torch.randn(3, 5))
 cem(objective, mean, std, **options)
 dcem(objective, mean.requires_grad_(), std, checkpoint=True, grad_iterations=2, **options, **iced).mean.sum().backward()
-DCEM(**options)(objective, mean, std)
+DCEM(**options)(objective, mean, 0.5)
+dcem(objective, mean, torch.tensor(0.5), lower=[-1.0] * 4, upper=torch.ones(4).numpy(), temperature=torch.ones(3, 1))
+dcem(lambda x: objective(x) + torch.tensor([[0.0], [torch.nan], [0.0]]), mean, std, **options)
+unrolled_gd(objective, mean, lower=[-1.0] * 4)
 unrolled_gd(objective, mean, num_steps=2, trace=True).mean.sum().backward()
 UnrolledGD()(objective, mean)
 try:
@@ -68,6 +71,7 @@ def test_every_solver_keeps_to_its_annotated_shapes() -> None:
         ({"num_kept": 30}, "num_kept must be at least 0 and below num_candidates, got 30 and 30"),
         ({"num_kept": -1}, "num_kept must be at least 0 and below num_candidates, got -1 and 30"),
         ({"noise_exponent": -1.0, "horizon": 2}, r"noise_exponent must be at least 0, got -1\.0"),
+        ({"noise_exponent": math.inf, "horizon": 2}, "noise_exponent must be finite, got inf"),
         ({"noise_exponent": 1.0}, r"noise_exponent needs a horizon above 1, got noise_exponent 1\.0 and horizon 1"),
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"grad_iterations": 5}, "grad_iterations must be between 1 and num_iterations, got 5 and 4"),
@@ -86,10 +90,12 @@ def test_options_out_of_range_raise_one_sentence(options: dict, message: str) ->
     ("start", "options", "message"),
     [
         ((START[0][0], START[1][0]), {}, r"mean must be floating point \[B, D\], got torch\.float32 \[2\]"),
+        ((START[0].numpy(), START[1]), {}, r"mean must be floating point \[B, D\], got ndarray"),
         ((START[0].long(), START[1]), {}, r"mean must be floating point \[B, D\], got torch\.int64 \[3, 2\]"),
         ((START[0], START[1][:1]), {}, r"std must have the shape of mean, got \(1, 2\) and \(3, 2\)"),
         (START, {"horizon": 4}, "horizon must divide the dimension of the problem, got 4 and 2"),
         (START, {"warm_start": torch.zeros(3, 30, 2)}, r"warm_start must be \[B, M, D\] .*, got \[3, 30, 2\]"),
+        (START, {"warm_start": [[0.0]]}, r"warm_start must be \[B, M, D\] .*, got list"),
         (START, {"warm_start": torch.zeros(3, 2)}, r"warm_start must be \[B, M, D\] .*, got \[3, 2\]"),
     ],
 )
@@ -101,13 +107,8 @@ def test_shapes_that_do_not_fit_raise_one_sentence(start: tuple, options: dict, 
 def test_an_objective_of_the_wrong_shape_raises() -> None:
     with pytest.raises(ValueError, match=r"^objective must return one value a candidate, got \[3\] for .*\.$"):
         dcem(lambda x: x.sum((1, 2)), *START, **OPTIONS)
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_problem_without_a_finite_value_raises(temperature: float) -> None:
-    marks = torch.tensor([[0.0], [math.nan], [0.0]])
-    with pytest.raises(ValueError, match=r"^Every row needs at least one finite score, got 1 of 3 without\.$"):
-        dcem(lambda x: x.sum(-1) + marks, *START, **OPTIONS, temperature=temperature)
+    with pytest.raises(ValueError, match=r"^objective must return one value a candidate, got float for .*\.$"):
+        dcem(lambda x: 1.0, *START, **OPTIONS)
 
 
 def test_unknown_options_raise() -> None:
@@ -136,5 +137,7 @@ def test_steps_out_of_range_raise_one_sentence(options: dict, message: str) -> N
 def test_shapes_that_do_not_fit_gradient_descent_raise_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"^initial must be \[B, D\], got \[2\]\.$"):
         unrolled_gd(lambda x: x.sum(-1), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"^initial must be floating point, got torch\.int64\.$"):
+        unrolled_gd(lambda x: x.sum(-1), START[0].long())
     with pytest.raises(ValueError, match=r"^objective must return one value a candidate, got \[3\] for .*\.$"):
         unrolled_gd(lambda x: x.sum((1, 2)), START[0])

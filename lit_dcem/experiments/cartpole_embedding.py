@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -72,6 +73,8 @@ class CartpoleEmbedding(pl.LightningModule):
         super().__init__()
         if validation_repeats < 1:
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
+        if not 0 < initial_std < math.inf:
+            raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
         if decoder.action_dim != 1:
             raise ValueError(f"The cartpole has one force a step, so action_dim must be 1, got {decoder.action_dim}.")
         self.decoder = decoder

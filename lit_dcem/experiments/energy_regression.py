@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -50,6 +51,9 @@ class EnergyRegression(pl.LightningModule):
         validation_iterations: numbers n of inner iterations to validate with.
         validation_repeats: draws of the solver's noise to average a validation over.
         compile: let torch compile the loss, which takes a minute and a C++ compiler, and pays for small batches.
+
+    Raises:
+        ValueError: an option out of range.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class EnergyRegression(pl.LightningModule):
         check_loss_over_iterates(loss_iterations, loss_discount)
         if validation_repeats < 1:
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
+        if not 0 < initial_std < math.inf:
+            raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
         self.solver = solver
         self.training_solver = training_solver or solver
         self.energy = energy

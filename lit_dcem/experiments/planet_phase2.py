@@ -132,10 +132,8 @@ class PlanetPhase2(PlanetPhase1):
     def _logits(self) -> Float[Tensor, ""]:
         """Mean square of the decoder's logits where a search begins."""
         latents = self.planner.initial_std * torch.randn(NUM_LATENTS, self.planner.decoder.latent_dim)
-        for name, clamp in (("lower", torch.clamp_min), ("upper", torch.clamp_max)):
-            bound = self.training_solver.options.get(name)
-            latents = latents if bound is None else clamp(latents, torch.as_tensor(bound).to(latents))
-        return self.planner.decoder.logits(latents.to(self.planner.decoder.lower)).square().mean()
+        latents = self.training_solver.clamp(latents).to(self.planner.decoder.lower)
+        return self.planner.decoder.logits(latents).square().mean()
 
     def _starts(self, posteriors: Belief) -> Belief:
         """Beliefs to search from, ``[B, size]``."""

@@ -6,31 +6,40 @@ Algorithm 1 and section 3 of the DCEM paper. CEM is DCEM at ``temperature=0``; t
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recomputed_in_backward
 
 from lit_dcem.solvers.noise import coloured_noise
-from lit_dcem.solvers.options import candidates_per_iteration, check_distribution, check_options
-from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, evaluate
-from lit_dcem.types import Iteration, Objective, Solution
+from lit_dcem.solvers.options import (
+    as_std,
+    candidates_per_iteration,
+    check_distribution,
+    check_options,
+    plain,
+    require,
+)
+from lit_dcem.solvers.recompute import recomputed
+from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, clamped, evaluate, known_to_be_finite, set_aside
+from lit_dcem.types import Bound, Iteration, Objective, Solution
 
 
 def dcem(
     objective: Objective,
     mean: Float[Tensor, "batch dim"],
-    std: Float[Tensor, "batch dim"],
+    std: float | Float[Tensor, "batch dim"] | Float[Tensor, ""],
     *,
     num_candidates: int | Sequence[int] = 100,
     num_elites: int = 10,
     num_iterations: int = 10,
     temperature: float | Tensor = 1.0,
-    lower: float | Tensor | None = None,
-    upper: float | Tensor | None = None,
+    lower: Bound = None,
+    upper: Bound = None,
     standardize: bool = True,
     min_std: float = 0.0,
     momentum: float = 0.0,
@@ -42,26 +51,37 @@ def dcem(
     checkpoint: bool = False,
     trace: bool = False,
     common_noise: bool = False,
+    require_finite: bool = False,
     generator: torch.Generator | None = None,
 ) -> Solution:
     """Minimise ``objective`` for each problem of a batch by sampling, and let gradients through the minimiser.
 
     Each iteration draws candidates from a Gaussian, weights them by `lml` of minus their values, and refits mean and
     variance to the weighted candidates (section 3 of the paper). Gradients reach whatever the objective depends on,
-    ``mean``, ``std`` and ``temperature``. Problems do not influence each other. A candidate with a NaN or infinite
-    value gets weight 0. Half precision ``mean`` and ``std`` are widened to float32.
+    ``mean``, ``std`` and ``temperature``. Problems do not influence each other. Half precision ``mean`` and ``std`` are
+    widened to float32.
+
+    A candidate that is NaN or infinite, or has such a value, is broken: it gets weight 0 and gradient 0. In an
+    iteration that has nothing else, a problem keeps its distribution. A problem of which all candidates are broken is
+    answered with NaN by itself.
+
+    An objective's own derivative may be NaN at a broken candidate, and then stays NaN when multiplied by 0 (the square
+    root of a negative number). In eager mode on the CPU the objective is therefore called again, if a value that needs
+    a gradient is broken, with each broken candidate moved onto the best one of its problem. Elsewhere looking would
+    stall the stream or break the graph, and where the problem itself is NaN nothing helps: there the objective has to
+    keep NaN out of its own derivative.
 
     Args:
         objective: maps candidates ``[B, N, D]`` to values ``[B, N]``.
         mean: of the first sampling distribution, ``[B, D]``.
-        std: of the first sampling distribution, ``[B, D]``; zeros are allowed.
+        std: of the first sampling distribution, ``[B, D]`` or one number; zeros are allowed.
         num_candidates: candidates in an iteration, or one number for each iteration (the schedule of iCEM).
         num_elites: what the weights sum to, from 1 to the number of candidates.
         num_iterations: how often the distribution is sampled and refitted.
         temperature: of the soft top-k: weights see ``-values / temperature``. 0 is the hard top-k, that is CEM.
-            A tensor broadcasts against ``[B, 1]``.
-        lower: bound that broadcasts against ``[B, D]``; candidates and answer are clamped to it.
-        upper: as ``lower``.
+            A tensor is positive and broadcasts against ``[B, 1]``.
+        lower: bound, a number or numbers that broadcast against ``[B, D]``; candidates and answer are clamped to it.
+        upper: as ``lower``, and above it.
         standardize: subtract the mean of a problem's values and divide by their standard deviation, in each iteration,
             so that the temperature does not depend on the scale of the objective.
         min_std: least standard deviation after a refit.
@@ -72,51 +92,62 @@ def dcem(
             for answers that are ``horizon`` steps of actions, time first.
         horizon: time steps in D, for coloured noise.
         grad_iterations: differentiate the last so many iterations only; the others run without a graph.
-        checkpoint: recompute each iteration in the backward pass: memory hardly grows with the iterations.
+        checkpoint: recompute each iteration in the backward pass: memory hardly grows with the iterations. What the
+            objective draws from torch's global generators or from ``generator`` is drawn again. Other random numbers
+            cannot be: on the CPU in eager mode values that differ raise, elsewhere the gradient is wrong.
         trace: return every iteration, too.
         common_noise: all problems of the batch see the same noise (common random numbers), so that with the same seed
             an answer does not depend on what else is in the batch; else each sees its own.
+        require_finite: raise if a problem has no finite value, instead of answering it with NaN. This reads values
+            back, which an accelerator has to wait for, and which ``torch.compile(fullgraph=True)`` and
+            ``torch.func.vmap`` do not allow.
         generator: the only source of randomness; the global one if none is given.
 
     Returns:
         a `Solution`; its ``mean`` is the paper's answer.
 
     Raises:
-        ValueError: an option out of range, a shape that does not fit, or (on the CPU) a problem without a finite value.
+        ValueError: an option out of range, a shape that does not fit, or, if asked for, a problem without a finite
+            value. Values of tensors (bounds, std, temperature) are checked on the CPU in eager mode.
+        RuntimeError: in the backward pass, a checkpointed objective that gives other values when called again.
     """
     check_options(
         num_candidates, num_elites, num_iterations, temperature, lower, upper, min_std, momentum, num_kept,
         noise_exponent, horizon, grad_iterations,
     )  # fmt: skip
     sizes = candidates_per_iteration(num_candidates, num_iterations)
-    check_distribution(mean, std, warm_start, sizes[0], horizon)
-    mean, std = _widened(mean), _widened(std)
+    horizon, num_elites, num_kept = (int(count) for count in (horizon, num_elites, num_kept))
+    check_distribution(mean, warm_start, sizes[0], horizon)
+    mean = _widened(mean)
     bounds = as_bounds(lower, upper, mean)
     refit = Refit(objective, bounds, num_elites, temperature, standardize, min_std, momentum, num_kept)
-    state = State(mean, std, warm_start)
+    state = State(mean, as_std(std, mean), warm_start)
     iterations: list[Iteration] = []
     with_grad = torch.is_grad_enabled()
     rows = 1 if common_noise else mean.shape[0]
-    first_with_grad = 0 if grad_iterations is None else num_iterations - grad_iterations
+    first_with_grad = 0 if grad_iterations is None else len(sizes) - int(grad_iterations)
     for i, size in enumerate(sizes):
         fresh = size if state.kept is None else size - state.kept.shape[1]
         noise = coloured_noise((rows, fresh, mean.shape[1]), noise_exponent, horizon, mean, generator)
         with torch.set_grad_enabled(with_grad and i >= first_with_grad):
             if checkpoint and torch.is_grad_enabled():
-                state, iteration = recomputed_in_backward(refit, state, noise, use_reentrant=False)  # pyright: ignore
+                state, iteration = recomputed(refit, state, noise, generator)
             else:
                 state, iteration = refit(state, noise)
         iterations.append(iteration)
-    return _solution(objective, state, iterations, trace)
+    solution = _solution(objective, state, iterations, trace)
+    if require_finite:
+        _require_finite(solution)
+    return solution
 
 
-def cem(objective: Objective, mean: Tensor, std: Tensor, **options: Any) -> Solution:
+def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any) -> Solution:
     """`dcem` with the hard top-k, ``temperature=0``: takes all its other options and returns the same `Solution`."""
     return dcem(objective, mean, std, temperature=0.0, **options)
 
 
 class DCEM(nn.Module):
-    """`dcem` as a module that holds the options.
+    """`dcem` as a module that holds the options, NumPy's numbers and arrays among them as Python's.
 
     Args:
         options: the keyword arguments of `dcem`.
@@ -127,15 +158,21 @@ class DCEM(nn.Module):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        self.options = options
+        self.options = options  # in this form, since jsonargparse follows it to the options of dcem
+        options.update({name: plain(value) for name, value in options.items()})
         unknown = options.keys() - OPTIONS.keys()
         if unknown:
             raise TypeError(f"DCEM takes the options of dcem ({', '.join(OPTIONS)}), got {', '.join(unknown)}.")
-        given = {**OPTIONS, **options}
+        given = {**OPTIONS, **self.options}
         check_options(**{name: given[name] for name in inspect.signature(check_options).parameters})
 
-    def forward(self, objective: Objective, mean: Tensor, std: Tensor) -> Solution:
+    def forward(self, objective: Objective, mean: Tensor, std: float | Tensor) -> Solution:
         return dcem(objective, mean, std, **self.options)
+
+    def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Points within the bounds of the search."""
+        lower, upper = (self.options.get(name) for name in ("lower", "upper"))
+        return clamped(points, as_bounds(lower, upper, points))
 
     @property
     def is_differentiable(self) -> bool:
@@ -165,10 +202,29 @@ def _widened(tensor: Tensor) -> Tensor:
 
 def _solution(objective: Objective, state: State, iterations: list[Iteration], trace: bool) -> Solution:
     """Put the answer together: evaluate the mean, and find the best point among it and all candidates."""
+    kept = tuple(iterations) if trace else None
     last = state.mean.unsqueeze(1)
     value = evaluate(objective, last)
-    candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
-    values = torch.cat([value, *(iteration.values for iteration in iterations)], 1)
-    best, best_value = best_of(candidates, values)
-    kept = tuple(iterations) if trace else None
-    return Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)
+    candidates = torch.cat([iteration.candidates for iteration in iterations], 1)
+    values = torch.cat([iteration.values for iteration in iterations], 1)
+    are_finite = known_to_be_finite(last, value) and known_to_be_finite(last, values)
+    if not are_finite:
+        value, _ = set_aside(objective, last, value, best_of(candidates, values)[0])
+    best, best_value = best_of(torch.cat([last, candidates], 1), torch.cat([value, values], 1))
+    solution = Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)
+    return solution if are_finite else _nan_unless(values.detach().isfinite().any(1), solution)
+
+
+def _nan_unless(found: Tensor, solution: Solution) -> Solution:
+    """The solution with NaN for each problem that is not found."""
+    names = ("mean", "std", "value", "best", "best_value")
+    fields = {name: getattr(solution, name) for name in names}
+    rows = {name: found if field.dim() == 1 else found.unsqueeze(1) for name, field in fields.items()}
+    return replace(solution, **{name: torch.where(rows[name], fields[name], math.nan) for name in names})
+
+
+def _require_finite(solution: Solution) -> None:
+    lost = solution.best_value.isnan().nonzero().flatten().tolist()
+    listed = ", ".join(map(str, lost[:10])) + (", ..." if len(lost) > 10 else "")
+    rule = "require_finite needs a finite value for every problem"
+    require(not lost, rule, f"none for {len(lost)} of {len(solution.best_value)} (problem {listed})")

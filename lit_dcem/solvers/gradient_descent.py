@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_dcem.solvers.options import require
-from lit_dcem.solvers.refit import best_of, evaluate
-from lit_dcem.types import Iteration, Objective, Solution
+from lit_dcem.solvers.options import check_bounds, plain, require, whole_number
+from lit_dcem.solvers.refit import as_bounds, best_of, clamped, evaluate
+from lit_dcem.types import Bound, Iteration, Objective, Solution
 
 
 def unrolled_gd(
@@ -20,18 +20,24 @@ def unrolled_gd(
     *,
     num_steps: int = 10,
     lr: float = 0.1,
+    lower: Bound = None,
+    upper: Bound = None,
     trace: bool = False,
 ) -> Solution:
     """Take ``num_steps`` steps of gradient descent on ``objective``, and let gradients through all of them.
 
     The outer derivative is of second order in the objective, by torch's own double backward. Where gradients are
-    disabled the steps are taken all the same, without a graph.
+    disabled the steps are taken all the same, without a graph. Problems do not influence each other: where values are
+    not finite, ``best`` is NaN, and so is all that follows a gradient of NaN.
 
     Args:
         objective: maps candidates ``[B, N, D]`` to values ``[B, N]``; here N is 1.
         initial: first iterate, ``[B, D]``.
         num_steps: steps to take, 0 or more.
         lr: step size.
+        lower: bound, a number or numbers that broadcast against ``[B, D]``; every iterate is clamped to it (projected
+            gradient descent).
+        upper: as ``lower``, and above it.
         trace: return every iterate, too, as iterations with a single candidate.
 
     Returns:
@@ -41,48 +47,61 @@ def unrolled_gd(
         ValueError: an option or a shape out of range.
         RuntimeError: under ``torch.inference_mode()``, which forbids the inner gradients.
     """
-    _check(num_steps, lr)
+    _check(num_steps, lr, lower, upper)
     require(initial.dim() == 2, "initial must be [B, D]", list(initial.shape))
+    require(initial.is_floating_point(), "initial must be floating point", initial.dtype)
     if torch.is_inference_mode_enabled():
         raise RuntimeError("unrolled_gd needs gradients, got torch.inference_mode(): use torch.no_grad() instead.")
     differentiable = torch.is_grad_enabled()
-    point, points, values = initial, [], []
-    for _ in range(num_steps):
+    bounds = as_bounds(lower, upper, initial)
+    point, points, values = clamped(initial, bounds), [], []
+    for _ in range(int(num_steps)):
         value, step = _gradient(objective, point, differentiable)
         points.append(point)
         values.append(value)
-        point = point - lr * step
+        point = clamped(point - lr * step, bounds)
     values.append(evaluate(objective, point.unsqueeze(1)).squeeze(1))
     points.append(point)
     return _solution(points, values, trace)
 
 
 class UnrolledGD(nn.Module):
-    """`unrolled_gd` as a module that holds the options.
+    """`unrolled_gd` as a module that holds the options, NumPy's numbers and arrays among them as Python's.
 
     Args:
         num_steps: steps to take.
         lr: step size.
+        lower: bound of every iterate, a number or numbers that broadcast against ``[B, D]``.
+        upper: as ``lower``, and above it.
         trace: return every iterate, too.
 
     Raises:
         ValueError: an option out of range.
     """
 
-    def __init__(self, num_steps: int = 10, lr: float = 0.1, trace: bool = False) -> None:
+    def __init__(
+        self,
+        num_steps: int = 10,
+        lr: float = 0.1,
+        lower: Bound = None,
+        upper: Bound = None,
+        trace: bool = False,
+    ) -> None:
         super().__init__()
-        _check(num_steps, lr)
-        self.num_steps = num_steps
-        self.lr = lr
+        _check(num_steps, lr, lower, upper)
+        self.num_steps = plain(num_steps)
+        self.lr = plain(lr)
+        self.lower = plain(lower)
+        self.upper = plain(upper)
         self.trace = trace
 
-    def forward(self, objective: Objective, mean: Tensor, std: Tensor | None = None) -> Solution:
+    def forward(self, objective: Objective, mean: Tensor, std: float | Tensor | None = None) -> Solution:
         """Solve from ``mean``. ``std`` is not used: it is there to make the solvers exchangeable."""
-        return unrolled_gd(objective, mean, num_steps=self.num_steps, lr=self.lr, trace=self.trace)
+        return unrolled_gd(objective, mean, **self._options())
 
     def replace(self, **changes: Any) -> UnrolledGD:
         """A solver with some options changed."""
-        return UnrolledGD(**{"num_steps": self.num_steps, "lr": self.lr, "trace": self.trace, **changes})
+        return UnrolledGD(**{**self._options(), **changes})
 
     def traced(self, num_iterations: int) -> UnrolledGD:
         """The same solver with another number of steps, and a trace."""
@@ -91,10 +110,15 @@ class UnrolledGD(nn.Module):
     def extra_repr(self) -> str:
         return f"num_steps={self.num_steps}, lr={self.lr}"
 
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("num_steps", "lr", "lower", "upper", "trace")}
 
-def _check(num_steps: int, lr: float) -> None:
+
+def _check(num_steps: int, lr: float, lower: Bound, upper: Bound) -> None:
+    whole_number("num_steps", num_steps)
     require(num_steps >= 0, "num_steps must be at least 0", num_steps)
     require(0 < lr < math.inf, "lr must be positive and finite", lr)
+    check_bounds(lower, upper)
 
 
 def _gradient(objective: Objective, point: Tensor, differentiable: bool) -> tuple[Tensor, Tensor]:
@@ -108,6 +132,8 @@ def _gradient(objective: Objective, point: Tensor, differentiable: bool) -> tupl
 
 def _solution(points: list[Tensor], values: list[Tensor], trace: bool) -> Solution:
     best, best_value = best_of(torch.stack(points, 1), torch.stack(values, 1))
+    is_finite = best_value.isfinite()
+    best, best_value = best.where(is_finite.unsqueeze(1), math.nan), best_value.where(is_finite, math.nan)
     zero = torch.zeros_like(points[-1])
     iterations = tuple(
         Iteration(point, zero, point.unsqueeze(1), value.unsqueeze(1), torch.ones_like(value).unsqueeze(1))

@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lit_dcem.solvers.ranking import is_free_to_look, rank_finite, require_finite
+from lit_dcem.solvers.options import check_temperature, require, require_row_numbers, whole_number
+from lit_dcem.solvers.ranking import is_free_to_look, nan_where_nothing_is_finite, rank_finite
 
 _LN_2 = math.log(2)
 # Worst error of a weight after this many steps, over the stress set of tests/test_lml.py: 2e-7 and 2e-15.
@@ -39,38 +40,44 @@ def lml(scores: Float[Tensor, "*batch n"], k: int, temperature: float | Tensor =
 
     A score that is NaN or infinite marks a broken candidate: it counts as worst, whatever its sign, and gets weight 0
     and gradient 0. With fewer than k finite scores in a row, each of them gets weight 1. A row with no finite score
-    raises on the CPU; on an accelerator, where looking would stall the stream, and under ``torch.compile``, it
-    becomes NaN.
+    becomes NaN by itself; a loss that leaves the row out has gradient 0 there.
 
     Args:
         scores: any number of leading dimensions; larger scores get larger weights. Half precision is computed in
             float32.
         k: what the weights sum to, from 1 to n.
-        temperature: positive; a tensor must broadcast against ``[*batch, 1]`` (one temperature a row at most).
+        temperature: positive; a tensor must broadcast against ``[*batch, 1]`` (one temperature a row at most). Its
+            values are checked on the CPU in eager mode only.
 
     Returns:
         the weights, of the shape and type of ``scores``, differentiable any number of times in scores and temperature.
 
     Raises:
         TypeError: scores that are not floating point.
-        ValueError: k or temperature out of range, or a row without a finite score.
+        ValueError: k or temperature out of range, or a temperature of the wrong shape.
     """
-    _check(scores, k, temperature)
+    k = _checked(scores, k, temperature)
     wide = scores if scores.dtype == torch.float64 else scores.float()
     if isinstance(temperature, Tensor):
         temperature = temperature.to(wide).expand(*wide.shape[:-1], 1)
     else:
-        temperature = torch.full((), temperature, dtype=wide.dtype, device=wide.device)
+        temperature = torch.full((), float(temperature), dtype=wide.dtype, device=wide.device)
     function = _Projection if torch.compiler.is_compiling() else _ForwardModeProjection
     return function.apply(wide, temperature, k)[0].to(scores.dtype)
 
 
 class LML(nn.Module):
-    """`lml` as a module that holds ``k`` and ``temperature``."""
+    """`lml` as a module that holds ``k`` and ``temperature``.
 
-    def __init__(self, k: int, temperature: float = 1.0) -> None:
+    Raises:
+        ValueError: k or temperature out of range.
+    """
+
+    def __init__(self, k: int, temperature: float | Tensor = 1.0) -> None:
         super().__init__()
-        self.k = k
+        self.k = whole_number("k", k)
+        require(self.k >= 1, "k must be at least 1", k)
+        check_temperature(temperature)
         self.temperature = temperature
 
     def forward(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
@@ -80,15 +87,16 @@ class LML(nn.Module):
         return f"k={self.k}, temperature={self.temperature}"
 
 
-def _check(scores: Tensor, k: int, temperature: float | Tensor) -> None:
+def _checked(scores: Tensor, k: int, temperature: float | Tensor) -> int:
     if not scores.is_floating_point():
         raise TypeError(f"scores must be floating point, got {scores.dtype}.")
-    if scores.dim() == 0:
-        raise ValueError("scores must have at least one dimension, got a scalar.")
-    if not 1 <= k <= scores.shape[-1]:
-        raise ValueError(f"k must be between 1 and the number of scores, got {k} and {scores.shape[-1]}.")
-    if not isinstance(temperature, Tensor) and not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+    require(scores.dim() > 0, "scores must have at least one dimension", "a scalar")
+    k, n = whole_number("k", k), scores.shape[-1]
+    require(1 <= k <= n, "k must be between 1 and the number of scores", k, n)
+    check_temperature(temperature)
+    if isinstance(temperature, Tensor):
+        require_row_numbers("temperature", temperature, scores.shape[:-1])
+    return k
 
 
 class _Projection(torch.autograd.Function):
@@ -161,8 +169,7 @@ _Projection.forward.__signature__ = inspect.signature(_Projection.forward)  # py
 def _all_of(scores: Tensor) -> tuple[Tensor, Tensor]:
     """The projection for k = n: weight 1 for every finite score."""
     best = scores.amax(-1, keepdim=True)
-    require_finite(best)
-    weights = torch.where(best > -math.inf, (scores > -math.inf).to(scores.dtype), math.nan)
+    weights = nan_where_nothing_is_finite((scores > -math.inf).to(scores.dtype), best)
     return weights, 1 - weights
 
 
@@ -180,12 +187,8 @@ def _midpoint(ordered: Tensor, k: int) -> tuple[Tensor, Tensor]:
     A missing next score counts as the lowest finite number, which puts all the weight on the others.
     """
     n = ordered.shape[-1]
-    best = ordered[..., -1:]
-    require_finite(best)
     pair = ordered[..., n - k - 1 : n - k + 1].clamp_min(torch.finfo(ordered.dtype).min)
-    centre = (pair * 0.5).sum(-1, keepdim=True)
-    if not is_free_to_look(ordered):
-        centre = torch.where(best > -math.inf, centre, math.nan)
+    centre = nan_where_nothing_is_finite((pair * 0.5).sum(-1, keepdim=True), ordered[..., -1:])
     return centre, (pair - centre).sum(-1, keepdim=True) * 0.5
 
 
@@ -221,8 +224,11 @@ def _tail(odds: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _jacobian_times(weights: Tensor, complements: Tensor, temperature: Tensor, vector: Tensor) -> Tensor:
-    """The (symmetric) Jacobian of the weights in the scores times a vector: ``s / temperature * (v - mean_s v)``."""
-    slope = weights * complements / temperature
+    """The (symmetric) Jacobian of the weights in the scores times a vector: ``s / temperature * (v - mean_s v)``.
+
+    Zero in a row of NaN, so that a loss which leaves the row out has no NaN in its gradient.
+    """
+    slope = torch.nan_to_num(weights * complements / temperature)
     total = slope.sum(-1, keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)
     share = slope * vector
     return torch.addcmul(share, slope, share.sum(-1, keepdim=True) / total, value=-1)
@@ -231,7 +237,7 @@ def _jacobian_times(weights: Tensor, complements: Tensor, temperature: Tensor, v
 def _logits(weights: Tensor, complements: Tensor) -> Tensor:
     """``(score + nu) / temperature``, recovered from the weights; finite, as saturated ones have no share in sums."""
     tiny = torch.finfo(weights.dtype).tiny
-    return weights.clamp_min(tiny).log() - complements.clamp_min(tiny).log()
+    return torch.nan_to_num(weights.clamp_min(tiny).log() - complements.clamp_min(tiny).log())
 
 
 def _difference(grad_weights: Tensor | None, grad_complements: Tensor | None) -> Tensor | None:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from lit_dcem.solvers.ranking import is_free_to_look
+from lit_dcem.types import Bound
 
 
 def require(holds: bool, rule: str, *got: object) -> None:
@@ -14,14 +20,42 @@ def require(holds: bool, rule: str, *got: object) -> None:
         raise ValueError(f"{rule}, got {' and '.join(map(str, got))}.")
 
 
+def require_each(holds: Tensor, rule: str, *got: Tensor) -> None:
+    """`require` for every element, with the first values that break the rule; only where looking costs nothing."""
+    if is_free_to_look(holds) and not holds.all():
+        first = int(holds.logical_not().flatten().nonzero()[0])
+        require(False, rule, *(each.expand(holds.shape).flatten()[first].item() for each in got))
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's, sequences as lists; anything else as it is."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A count as an int: of NumPy, too, and a float without a fraction."""
+    if isinstance(value, int):
+        return value
+    try:
+        is_whole = int(value) == value
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    require(is_whole, f"{name} must be a whole number", value)
+    return int(value)
+
+
 def candidates_per_iteration(num_candidates: int | Sequence[int], num_iterations: int) -> tuple[int, ...]:
     """The number of candidates of each iteration."""
-    if isinstance(num_candidates, int):
-        return (num_candidates,) * num_iterations
-    sizes = tuple(num_candidates)
+    sizes, num_iterations = plain(num_candidates), whole_number("num_iterations", num_iterations)
+    if not isinstance(sizes, list):
+        return (whole_number("num_candidates", sizes),) * num_iterations
     rule = "num_candidates must be one number, or one for each of num_iterations"
     require(len(sizes) == num_iterations, rule, f"{len(sizes)} numbers", f"{num_iterations} iterations")
-    return sizes
+    return tuple(whole_number("num_candidates", size) for size in sizes)
 
 
 def check_options(
@@ -29,8 +63,8 @@ def check_options(
     num_elites: int,
     num_iterations: int,
     temperature: float | Tensor,
-    lower: float | Tensor | None,
-    upper: float | Tensor | None,
+    lower: Bound,
+    upper: Bound,
     min_std: float,
     momentum: float,
     num_kept: int,
@@ -38,7 +72,13 @@ def check_options(
     horizon: int,
     grad_iterations: int | None,
 ) -> None:
-    """Raise a ValueError for options of `dcem` that make no sense, alone or together."""
+    """Raise a ValueError for options of `dcem` that make no sense, alone or together.
+
+    Of tensors, the values are checked where reading them costs nothing: on the CPU, in eager mode.
+    """
+    counts = {"num_iterations": num_iterations, "num_elites": num_elites, "num_kept": num_kept, "horizon": horizon}
+    for name, count in counts.items():
+        whole_number(name, count)
     require(num_iterations >= 1, "num_iterations must be at least 1", num_iterations)
     fewest = min(candidates_per_iteration(num_candidates, num_iterations))
     require(num_elites >= 1, "num_elites must be at least 1", num_elites)
@@ -48,21 +88,81 @@ def check_options(
     require(0 <= min_std < math.inf, "min_std must be at least 0 and finite", min_std)
     require(horizon >= 1, "horizon must be at least 1", horizon)
     require(noise_exponent >= 0, "noise_exponent must be at least 0", noise_exponent)
+    require(noise_exponent < math.inf, "noise_exponent must be finite", noise_exponent)
     rule = "noise_exponent needs a horizon above 1"
     require(noise_exponent == 0 or horizon > 1, rule, f"noise_exponent {noise_exponent}", f"horizon {horizon}")
-    if not isinstance(temperature, Tensor):
-        require(0 <= temperature < math.inf, "temperature must be at least 0 and finite", temperature)
-    if not (lower is None or upper is None or isinstance(lower, Tensor) or isinstance(upper, Tensor)):
-        require(lower < upper, "lower must be below upper", lower, upper)
+    check_temperature(temperature, "at least 0")
+    check_bounds(lower, upper)
     if grad_iterations is not None:
+        whole_number("grad_iterations", grad_iterations)
         rule = "grad_iterations must be between 1 and num_iterations"
         require(1 <= grad_iterations <= num_iterations, rule, grad_iterations, num_iterations)
 
 
-def check_distribution(mean: Tensor, std: Tensor, warm_start: Tensor | None, first_size: int, horizon: int) -> None:
+def check_temperature(temperature: float | Tensor, least: Literal["positive", "at least 0"] = "positive") -> None:
+    """Raise a ValueError for a temperature that is not finite, or too low; in a tensor all must be positive."""
+    if not isinstance(temperature, Tensor):
+        is_low = temperature < 0 or (temperature == 0 and least == "positive")
+        require(not is_low and temperature < math.inf, f"temperature must be {least} and finite", temperature)
+    elif is_free_to_look(temperature):
+        got = temperature.detach()
+        require_each((got > 0) & (got < math.inf), "temperature must be positive and finite", got)
+
+
+def check_bounds(lower: Bound, upper: Bound) -> None:
+    """Raise a ValueError for bounds that are not numbers, or the wrong way round; a missing one is infinite."""
+    rule = "lower must be below upper"
+    low = -math.inf if lower is None else lower
+    high = math.inf if upper is None else upper
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        require(low < high, rule, lower, upper)
+    elif not torch.compiler.is_compiling():
+        lows, highs = _numbers("lower", low), _numbers("upper", high)
+        if is_free_to_look(lows) and is_free_to_look(highs):
+            fit = all(a == b or 1 in (a, b) for a, b in zip(lows.shape[::-1], highs.shape[::-1], strict=False))
+            require(fit, "lower and upper must fit each other", list(lows.shape), list(highs.shape))
+            require_each(lows < highs, rule, lows, highs)
+
+
+def _numbers(name: str, bound: Bound) -> Tensor:
+    if isinstance(bound, Tensor):
+        return bound.detach()
+    try:
+        return torch.tensor(plain(bound), dtype=torch.float64)
+    except (TypeError, ValueError):
+        require(False, f"{name} must be a number, or numbers that broadcast against [B, D]", bound)
+        raise
+
+
+def as_bound(name: str, bound: Bound, mean: Tensor) -> Tensor | None:
+    """A bound as a tensor of the shape, the precision and the device of ``mean``; None if there is none.
+
+    Raises:
+        ValueError: a shape that does not fit.
+    """
+    if bound is None:
+        return None
+    tensor = bound if isinstance(bound, Tensor) else torch.tensor(plain(bound), dtype=mean.dtype, device=mean.device)
+    rule = f"{name} must broadcast against [B, D] = {list(mean.shape)}"
+    require(_broadcasts(tensor.shape, mean.shape), rule, list(tensor.shape))
+    return tensor.to(mean).expand_as(mean)
+
+
+def require_row_numbers(name: str, tensor: Tensor, rows: Sequence[int]) -> None:
+    """Raise a ValueError unless a tensor broadcasts against one number a row."""
+    require(_broadcasts(tensor.shape, (*rows, 1)), f"{name} must broadcast against {[*rows, 1]}", list(tensor.shape))
+
+
+def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether a tensor can be expanded to a shape."""
+    fits = (ours in (1, theirs) for ours, theirs in zip(reversed(shape), reversed(target), strict=False))
+    return len(shape) <= len(target) and all(fits)
+
+
+def check_distribution(mean: Tensor, warm_start: Tensor | None, first_size: int, horizon: int) -> None:
     """Raise a ValueError for a first distribution that does not fit the problem."""
-    require(mean.is_floating_point() and mean.dim() == 2, "mean must be floating point [B, D]", _describe(mean))
-    require(std.shape == mean.shape, "std must have the shape of mean", tuple(std.shape), tuple(mean.shape))
+    is_matrix = isinstance(mean, Tensor) and mean.is_floating_point() and mean.dim() == 2
+    require(is_matrix, "mean must be floating point [B, D]", _describe(mean))
     dim = mean.shape[1]
     require(dim % horizon == 0, "horizon must divide the dimension of the problem", horizon, dim)
     if warm_start is not None:
@@ -70,9 +170,23 @@ def check_distribution(mean: Tensor, std: Tensor, warm_start: Tensor | None, fir
             f"warm_start must be [B, M, D] with [B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
         )
         batch, dim = mean.shape
-        fits = warm_start.dim() == 3 and warm_start.shape[::2] == (batch, dim) and warm_start.shape[1] < first_size
-        require(fits, rule, list(warm_start.shape))
+        fits = isinstance(warm_start, Tensor) and warm_start.dim() == 3
+        fits = fits and warm_start.shape[::2] == (batch, dim) and warm_start.shape[1] < first_size
+        require(fits, rule, list(warm_start.shape) if isinstance(warm_start, Tensor) else type(warm_start).__name__)
 
 
-def _describe(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)}"
+def as_std(std: float | Tensor, mean: Tensor) -> Tensor:
+    """The first standard deviation in the shape, the precision and on the device of ``mean``.
+
+    Raises:
+        ValueError: another shape than that of ``mean`` or of a single number, or (on the CPU) a negative value.
+    """
+    std = std if isinstance(std, Tensor) else torch.tensor(plain(std), dtype=mean.dtype, device=mean.device)
+    fits = std.shape in (mean.shape, ())
+    require(fits, "std must have the shape of mean", tuple(std.shape), tuple(mean.shape))
+    require_each(~(std.detach() < 0), "std must be at least 0", std.detach())
+    return std.to(mean).expand_as(mean)
+
+
+def _describe(tensor: Any) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__

@@ -12,12 +12,12 @@ from torch import Tensor
 def hard_top_k(scores: Float[Tensor, "*batch n"], k: int) -> Float[Tensor, "*batch n"]:
     """The limit of `lml` as the temperature goes to 0: weight 1 for the k largest finite scores. No gradient.
 
-    Raises:
-        ValueError: a row without a finite score (see `require_finite`).
+    Broken scores are as for `lml`: with fewer than k finite ones in a row, each of them gets weight 1; a row with none
+    is NaN.
     """
     best = rank_finite(scores.detach()).topk(k, -1)
-    require_finite(best.values[..., :1])
-    return torch.zeros_like(scores).scatter(-1, best.indices, (best.values > -math.inf).to(scores.dtype))
+    weights = torch.zeros_like(scores).scatter(-1, best.indices, (best.values > -math.inf).to(scores.dtype))
+    return nan_where_nothing_is_finite(weights, best.values[..., :1])
 
 
 def rank_finite(scores: Tensor) -> Tensor:
@@ -25,14 +25,11 @@ def rank_finite(scores: Tensor) -> Tensor:
     return torch.nan_to_num(scores, nan=-math.inf, posinf=-math.inf, neginf=-math.inf)
 
 
-def require_finite(best_scores: Tensor) -> None:
-    """Raise if the best score of a row (of `rank_finite`) says that nothing in it is finite.
-
-    Looks only where looking costs nothing: on the CPU in eager mode.
-    """
-    if is_free_to_look(best_scores) and best_scores.numel() and best_scores.amin().item() == -math.inf:
-        broken = int((best_scores == -math.inf).sum())
-        raise ValueError(f"Every row needs at least one finite score, got {broken} of {best_scores.numel()} without.")
+def nan_where_nothing_is_finite(rows: Tensor, best_scores: Tensor) -> Tensor:
+    """`rows` with NaN in those whose best score (of `rank_finite`) says that nothing in them is finite."""
+    if is_free_to_look(best_scores) and not (best_scores.numel() and best_scores.amin().item() == -math.inf):
+        return rows
+    return torch.where(best_scores > -math.inf, rows, math.nan)
 
 
 def is_free_to_look(tensor: Tensor) -> bool:

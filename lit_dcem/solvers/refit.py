@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from lit_dcem.solvers.lml import lml
-from lit_dcem.solvers.options import require
-from lit_dcem.solvers.ranking import hard_top_k, rank_finite
-from lit_dcem.types import Iteration, Objective
+from lit_dcem.solvers.options import as_bound, plain, require
+from lit_dcem.solvers.ranking import hard_top_k, is_free_to_look, rank_finite
+from lit_dcem.types import Bound, Iteration, Objective
 
 Bounds = tuple[float | Tensor | None, float | Tensor | None]
 
@@ -30,7 +30,10 @@ class State:
 
 @dataclass(frozen=True)
 class Refit:
-    """``(state, noise) -> (state, iteration)``; the fields are the options of `dcem`."""
+    """``(state, noise) -> (state, iteration)``; the fields are the options of `dcem`.
+
+    A problem without a candidate that is not broken keeps its distribution as it is.
+    """
 
     objective: Objective
     bounds: Bounds
@@ -45,28 +48,50 @@ class Refit:
         candidates = torch.addcmul(state.mean.unsqueeze(1), state.std.unsqueeze(1), noise)
         if state.kept is not None:
             candidates = torch.cat([candidates, state.kept.to(candidates)], 1)
-        candidates = _clamped(candidates, self.bounds)
+        candidates = clamped(candidates, self._bounds_of_candidates)
         values = evaluate(self.objective, candidates)
-        weights = self._weigh(values)
-        mean, std = self._fit(state, candidates, weights)
+        points, broken = candidates, None
+        if not known_to_be_finite(candidates, values):
+            values, broken = set_aside(self.objective, candidates, values)
+            # Weight 0 alone would not do: 0 * NaN is NaN.
+            points = torch.where(broken.unsqueeze(-1), state.mean.detach().unsqueeze(1), candidates)
+        weights = self._weigh(values, broken)
+        mean, std = self._fit(state, points, weights)
+        if broken is not None:
+            has_any = ~broken.all(1, keepdim=True)
+            mean, std = torch.where(has_any, mean, state.mean), torch.where(has_any, std, state.std)
+            weights = torch.where(has_any, weights, 0)
         iteration = Iteration(state.mean, state.std, candidates, values, weights)
-        return State(mean, std, self._keep(candidates, values)), iteration
+        return State(mean, std, self._keep(points, values)), iteration
 
-    def _weigh(self, values: Tensor) -> Tensor:
-        """The only difference between CEM and DCEM: a hard or a soft top-k of minus the values."""
-        scores = _standardized(-values) if self.standardize else -values
-        if not isinstance(self.temperature, Tensor) and self.temperature == 0:
-            return hard_top_k(scores, self.num_elites)
-        return lml(scores, self.num_elites, self.temperature)
+    @property
+    def _bounds_of_candidates(self) -> Bounds:
+        lower, upper = self.bounds
+        return (
+            lower.unsqueeze(1) if isinstance(lower, Tensor) else lower,
+            upper.unsqueeze(1) if isinstance(upper, Tensor) else upper,
+        )
 
-    def _fit(self, state: State, candidates: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _weigh(self, values: Tensor, broken: Tensor | None) -> Tensor:
+        """The only difference between CEM and DCEM: a hard or a soft top-k of minus the values; broken ones get 0."""
+        is_hard = not isinstance(self.temperature, Tensor) and self.temperature == 0
+        if broken is not None:
+            hopeless = broken.all(-1, keepdim=True)
+            values = torch.where(hopeless, 0, values)  # any finite numbers will do: `__call__` takes no notice
+            broken = broken & ~hopeless
+        scores = _standardized(values, broken) if self.standardize and not is_hard else -values
+        if broken is not None:
+            scores = torch.where(broken, -math.inf, scores)
+        return hard_top_k(scores, self.num_elites) if is_hard else lml(scores, self.num_elites, self.temperature)
+
+    def _fit(self, state: State, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Maximum likelihood of a diagonal Gaussian under the weights, with momentum and bounds.
 
         The weights sum to ``num_elites``, or to less if fewer candidates are finite; the sum has no derivative.
         """
         share = (weights / weights.detach().sum(-1, keepdim=True)).unsqueeze(-1)
-        mean = (share * candidates).sum(1)
-        variance = (share * (candidates - mean.unsqueeze(1)).square()).sum(1)
+        mean = (share * points).sum(1)
+        variance = (share * (points - mean.unsqueeze(1)).square()).sum(1)
         # The square root has an infinite slope at zero; below the floor the gradient is zero instead. The floor is
         # where squares of deviations would become denormal numbers, which are slow.
         floor = max(self.min_std**2, math.sqrt(torch.finfo(variance.dtype).tiny))
@@ -74,13 +99,13 @@ class Refit:
         if self.momentum > 0:
             mean = torch.lerp(mean, state.mean, self.momentum)
             std = torch.lerp(std, state.std, self.momentum)
-        return _clamped(mean, (_squeezed(self.bounds[0]), _squeezed(self.bounds[1]))), std
+        return clamped(mean, self.bounds), std
 
-    def _keep(self, candidates: Tensor, values: Tensor) -> Tensor | None:
+    def _keep(self, points: Tensor, values: Tensor) -> Tensor | None:
         if self.num_kept == 0:
             return None
         index = rank_finite(-values).topk(self.num_kept, -1).indices
-        return candidates.gather(1, index.unsqueeze(-1).expand(-1, -1, candidates.shape[-1]))
+        return points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
 
 
 def evaluate(objective: Objective, candidates: Float[Tensor, "batch n dim"]) -> Float[Tensor, "batch n"]:
@@ -91,43 +116,73 @@ def evaluate(objective: Objective, candidates: Float[Tensor, "batch n dim"]) -> 
     """
     values = objective(candidates)
     rule = "objective must return one value a candidate"
-    require(values.shape == candidates.shape[:2], rule, f"{list(values.shape)} for candidates {list(candidates.shape)}")
+    shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    require(shape == list(candidates.shape[:2]), rule, f"{shape} for candidates {list(candidates.shape)}")
     return values.to(candidates.dtype)
 
 
+def known_to_be_finite(candidates: Tensor, values: Tensor) -> bool:
+    """Whether a look, where it costs nothing, shows that no candidate is broken."""
+    return is_free_to_look(values) and all(math.isfinite(each.detach().sum().item()) for each in (values, candidates))
+
+
+def set_aside(
+    objective: Objective,
+    candidates: Float[Tensor, "batch n dim"],
+    values: Float[Tensor, "batch n"],
+    spare: Float[Tensor, "batch dim"] | None = None,
+) -> tuple[Float[Tensor, "batch n"], Bool[Tensor, "batch n"]]:
+    """Values from which broken candidates let no gradient through, and which ones are broken: NaN or infinite.
+
+    The objective's own derivative may be NaN at a broken candidate, and stays NaN when multiplied by the gradient 0
+    (the square root of a negative number). Where looking costs nothing, the objective is called again with each
+    broken candidate moved onto the ``spare`` point of its problem, or the best candidate if there is none.
+    """
+    finite = candidates.detach().isfinite().all(-1)
+    values = torch.where(finite, values, math.nan)
+    broken = ~values.detach().isfinite()
+    if values.requires_grad and torch.is_grad_enabled() and is_free_to_look(broken) and broken.any():
+        spare = (best_of(candidates, values)[0] if spare is None else spare).detach().unsqueeze(1)
+        moves = broken.unsqueeze(-1) & spare.isfinite()
+        again = evaluate(objective, torch.where(moves, spare, candidates))
+        broken = broken | ~again.detach().isfinite()
+        values = torch.where(broken, values.detach(), again)
+    return values, broken
+
+
 def best_of(points: Float[Tensor, "batch n dim"], values: Float[Tensor, "batch n"]) -> tuple[Tensor, Tensor]:
-    """The point of least finite value of each problem ``[B, D]``, and the value ``[B]``."""
+    """The point of least finite value of each problem ``[B, D]``, and the value ``[B]``; any, if none is finite."""
     index = rank_finite(-values).argmax(1, keepdim=True)
     best = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
     return best.squeeze(1), values.gather(1, index).squeeze(1)
 
 
-def as_bounds(lower: float | Tensor | None, upper: float | Tensor | None, mean: Tensor) -> Bounds:
-    """The bounds in a form that clamps candidates ``[B, N, D]``: both numbers, or tensors ``[B, 1, D]``."""
-    if isinstance(lower, Tensor) or isinstance(upper, Tensor):
-        return _expanded(lower, mean), _expanded(upper, mean)
-    return lower, upper
+def as_bounds(lower: Bound, upper: Bound, points: Float[Tensor, "batch dim"]) -> Bounds:
+    """The bounds in a form that clamps the points: both numbers, or tensors ``[B, D]``."""
+    lower, upper = plain(lower), plain(upper)
+    if not any(isinstance(bound, (Tensor, list)) for bound in (lower, upper)):
+        return lower, upper  # pyright: ignore[reportReturnType]
+    return as_bound("lower", lower, points), as_bound("upper", upper, points)
 
 
-def _expanded(bound: float | Tensor | None, mean: Tensor) -> Tensor | None:
-    return None if bound is None else torch.as_tensor(bound).to(mean).expand_as(mean).unsqueeze(1)
-
-
-def _squeezed(bound: float | Tensor | None) -> float | Tensor | None:
-    return bound.squeeze(1) if isinstance(bound, Tensor) else bound
-
-
-def _clamped(points: Tensor, bounds: Bounds) -> Tensor:
+def clamped(points: Tensor, bounds: Bounds) -> Tensor:
+    """Points within the bounds."""
     lower, upper = bounds
     return points if lower is None and upper is None else torch.clamp(points, lower, upper)  # pyright: ignore
 
 
-def _standardized(scores: Tensor) -> Tensor:
-    """Scores with mean 0 and variance 1 in each row.
+def _standardized(values: Tensor, broken: Tensor | None) -> Tensor:
+    """Minus the values, with mean 0 and variance 1 in each row, whatever their offset and scale; 0 in a constant row.
 
-    Broken ones (NaN or infinite) take part as the worst finite score of the row, and come out as minus infinity.
+    Broken ones take part as the worst of the row. At first each row is moved and scaled to [0, 1], so that neither
+    rounding nor the squares depend on offset and scale. That changes no derivative, as the result does not depend on
+    either.
     """
-    finite = scores.detach().abs() < math.inf
-    worst = torch.where(finite, scores.detach(), math.inf).amin(-1, keepdim=True)
-    whole = torch.where(finite, scores, worst)
-    return torch.where(finite, functional.layer_norm(whole, whole.shape[-1:], eps=1e-12), -math.inf)
+    scores = values * -0.5  # half of them, so that no difference overflows
+    if broken is not None:
+        worst = torch.where(broken, math.inf, scores).amin(-1, keepdim=True)
+        scores = torch.where(broken, worst, scores)
+    low, high = scores.detach().aminmax(dim=-1, keepdim=True)
+    span = high - low
+    span = span.masked_fill(span <= torch.finfo(span.dtype).tiny, math.inf)
+    return functional.layer_norm((scores - low) / span, scores.shape[-1:], eps=1e-30)

@@ -1,0 +1,68 @@
+"""An iteration without its graph: computed again in the backward pass, with the same random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+
+from lit_dcem.solvers.ranking import is_free_to_look
+from lit_dcem.solvers.refit import Refit, State
+from lit_dcem.types import Iteration
+
+
+def recomputed(refit: Refit, state: State, noise: Tensor, generator: torch.Generator | None) -> tuple[State, Iteration]:
+    """``refit(state, noise)``, of which only the result is held until the backward pass.
+
+    What the objective draws from torch's global generators or from ``generator`` is drawn again. In eager mode on the
+    CPU, the values are compared with the first ones.
+
+    Raises:
+        RuntimeError: in the backward pass, if the values are other ones.
+    """
+    if torch.compiler.is_compiling():
+        return checkpoint(refit, state, noise, use_reentrant=False)  # pyright: ignore[reportReturnType]
+    before: list[Tensor] = []
+
+    def run(state: State, noise: Tensor) -> tuple[State, Iteration]:
+        result = refit(state, noise)
+        values = result[1].values.detach()
+        if before:
+            _require_same(before[0], values)
+        else:
+            before.append(values)
+        return result
+
+    start = None if generator is None else generator.get_state()
+
+    def contexts():
+        return nullcontext(), _rewound(generator, start)
+
+    # An early stop would skip the comparison.
+    with set_checkpoint_early_stop(False):
+        return checkpoint(run, state, noise, use_reentrant=False, context_fn=contexts)  # pyright: ignore
+
+
+@contextmanager
+def _rewound(generator: torch.Generator | None, start: Tensor | None) -> Iterator[None]:
+    """Let the generator draw what it drew from ``start`` on, and then go on where it is now."""
+    if generator is None or start is None:
+        yield
+        return
+    now = generator.get_state()
+    generator.set_state(start)
+    try:
+        yield
+    finally:
+        generator.set_state(now)
+
+
+def _require_same(before: Tensor, again: Tensor) -> None:
+    if not is_free_to_look(again) or torch.allclose(before, again, equal_nan=True):
+        return
+    largest = (before - again).abs().nan_to_num().amax().item()
+    rule = "checkpoint=True needs an objective that draws from torch's global generator or the solver's, or not at all"
+    raise RuntimeError(f"{rule}, got values that differ by up to {largest:.3g} when they were computed again.")
