@@ -6,8 +6,6 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,22 +16,20 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from lit_dcem.attempt import Attempt
 from lit_dcem.callbacks.config_file import ConfigFile
 from lit_dcem.callbacks.history import History
-from lit_dcem.callbacks.last_checkpoint import LastCheckpoint
 from lit_dcem.callbacks.log_positions import LogPositions
 from lit_dcem.callbacks.parameter_summary import ParameterSummary
 from lit_dcem.callbacks.random_states import RandomStates
 from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.checkpoint_io import SafeCheckpointIO
-from lit_dcem.errors import StoppedError, UsageError
-from lit_dcem.files import disk_error
+from lit_dcem.errors import UsageError
 from lit_dcem.overlays import spell_out
 from lit_dcem.resuming import check_same_run, log_into, newest_checkpoint, runs_folder
-from lit_dcem.run_folder import RunFolder, discard, folder_of, new_run
+from lit_dcem.run_folder import RunFolder, folder_of, new_run
 
 UNINTERESTING = ("Tip", "Trainer already configured with model summary")
 """what Lightning has to say about itself"""
@@ -69,54 +65,6 @@ def run(arguments: list[str]) -> None:
         sys.argv = typed
         attempt.release()
         torch.set_flush_denormal(False)
-
-
-class Attempt:
-    """How far a command came: what may still be refused, and what then is to be left as it was."""
-
-    def __init__(self) -> None:
-        self.made: Path | None = None
-        """folder that was made for a new run"""
-        self.folder: RunFolder | None = None
-        self.last = LastCheckpoint()
-
-    def release(self) -> None:
-        """Let other processes work in the folder."""
-        if self.folder is not None:
-            self.folder.release()
-
-    @contextmanager
-    def in_one_sentence(self) -> Iterator[None]:
-        """Before the first update anything that fails is a mistake in what was typed; later, only some things are."""
-        try:
-            yield
-        except SIGTERMException:
-            raise self._stopped(128 + (self.last.received or 15)) from None
-        except SystemExit as exit_:
-            if isinstance(exit_.__context__, KeyboardInterrupt):  # which Lightning makes an exit of
-                raise self._stopped(130) from None
-            raise
-        except KeyboardInterrupt:
-            raise self._stopped(130) from None
-        except UsageError:
-            self._clear()
-            raise
-        except Exception as error:
-            if (full := disk_error(error)) is not None:
-                self._clear()
-                raise full from error
-            if self.last.has_updated and not isinstance(error, MisconfigurationException):
-                raise
-            self._clear()
-            raise UsageError(in_plain_words(error)) from error
-
-    def _stopped(self, code: int) -> StoppedError:
-        self._clear()
-        return StoppedError(code, self.last.said)
-
-    def _clear(self) -> None:
-        if self.made is not None and not self.last.has_updated:
-            discard(self.made)
 
 
 class Parser(LightningArgumentParser):
@@ -248,14 +196,6 @@ def _short(path: str | Path) -> str:
     """Seen from here, if it lies below."""
     path, here = Path(path).resolve(), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def in_plain_words(error: Exception) -> str:
-    """One sentence for what a mistake in the options has led to."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return "The sizes must fit into memory, got some that do not."
-    kind = "" if isinstance(error, (ValueError, MisconfigurationException)) else f"{type(error).__name__}: "
-    return kind + one_sentence(str(error) or "no reason given")
 
 
 _NOISE = re.compile(

@@ -71,6 +71,8 @@ class RunFolder(pl.Callback):
     """
 
     def __init__(self, path: Path | None) -> None:
+        self.has_updated = False
+        """whether there was an update since training began or went on"""
         self._path = path
         self._told = False
         self._lock = None if path is None else _locked(path)
@@ -93,6 +95,9 @@ class RunFolder(pl.Callback):
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(folder)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.has_updated = True
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -41,8 +41,7 @@ class LastCheckpoint(pl.Callback):
         self.every_n_epochs = every_n_epochs
         self.received: int | None = None
         """the signal that stops the run"""
-        self.has_updated = False
-        """whether there was an update since training began or went on"""
+        self._has_updated = False
         self.said = "Stopped."
         """what became of the run that was stopped"""
         self._saved_step = 0
@@ -75,7 +74,7 @@ class LastCheckpoint(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Let Lightning stop after this update, if any process was told to."""
-        self.has_updated = True
+        self._has_updated = True
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             self.received = self.received or signal.SIGTERM
             trainer._signal_connector.received_sigterm = True
@@ -103,7 +102,7 @@ class LastCheckpoint(pl.Callback):
             self._saved_step = trainer.global_step
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None or not self.has_updated:
+        if self.received is not None or not self._has_updated:
             self.received = number
             raise KeyboardInterrupt if number == signal.SIGINT else SIGTERMException
         self.received = number

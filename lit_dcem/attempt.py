@@ -1,0 +1,85 @@
+"""What a training command came to: done, refused in one sentence, or stopped by a signal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from lit_dcem.callbacks.last_checkpoint import LastCheckpoint
+from lit_dcem.errors import StoppedError, UsageError
+from lit_dcem.files import disk_error
+from lit_dcem.messages import one_sentence
+from lit_dcem.run_folder import RunFolder, discard
+
+
+class Attempt:
+    """How far a command came: what may still be refused, and what then is to be left as it was."""
+
+    def __init__(self) -> None:
+        self.made: Path | None = None
+        """folder that was made for a new run"""
+        self.folder: RunFolder | None = None
+        self.last = LastCheckpoint()
+
+    def release(self) -> None:
+        """Let other processes work in the folder."""
+        if self.folder is not None:
+            self.folder.release()
+
+    @contextmanager
+    def in_one_sentence(self) -> Iterator[None]:
+        """Before the first update anything that fails is a mistake in what was typed; later, only some things are."""
+        hook = threading.excepthook
+        # TensorBoard writes in a thread: a full disk is told once, by the thread that waits for it.
+        threading.excepthook = lambda told: None if _of_disk(told.exc_value) else hook(told)
+        try:
+            yield
+        except SIGTERMException:
+            raise self._stopped(128 + (self.last.received or 15)) from None
+        except SystemExit as exit_:
+            if isinstance(exit_.__context__, KeyboardInterrupt):  # which Lightning makes an exit of
+                raise self._stopped(130) from None
+            raise
+        except KeyboardInterrupt:
+            raise self._stopped(130) from None
+        except UsageError:
+            self._clear()
+            raise
+        except Exception as error:
+            if (full := disk_error(error)) is not None:
+                self._clear()
+                raise full from error
+            if self._has_updated and not isinstance(error, MisconfigurationException):
+                raise
+            self._clear()
+            raise UsageError(in_plain_words(error)) from error
+        finally:
+            threading.excepthook = hook
+
+    @property
+    def _has_updated(self) -> bool:
+        return self.folder is not None and self.folder.has_updated
+
+    def _stopped(self, code: int) -> StoppedError:
+        self._clear()
+        return StoppedError(code, self.last.said)
+
+    def _clear(self) -> None:
+        if self.made is not None and not self._has_updated:
+            discard(self.made)
+
+
+def _of_disk(error: BaseException | None) -> bool:
+    return isinstance(error, Exception) and disk_error(error) is not None
+
+
+def in_plain_words(error: Exception) -> str:
+    """One sentence for what a mistake in the options has led to."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "The sizes must fit into memory, got some that do not."
+    kind = "" if isinstance(error, (ValueError, MisconfigurationException)) else f"{type(error).__name__}: "
+    return kind + one_sentence(str(error) or "no reason given")
