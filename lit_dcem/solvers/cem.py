@@ -205,12 +205,12 @@ def _solution(objective: Objective, state: State, iterations: list[Iteration], t
     kept = tuple(iterations) if trace else None
     last = state.mean.unsqueeze(1)
     value = evaluate(objective, last)
-    candidates = torch.cat([iteration.candidates for iteration in iterations], 1)
+    candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
     values = torch.cat([iteration.values for iteration in iterations], 1)
     are_finite = known_to_be_finite(last, value) and known_to_be_finite(last, values)
     if not are_finite:
-        value, _ = set_aside(objective, last, value, best_of(candidates, values)[0])
-    best, best_value = best_of(torch.cat([last, candidates], 1), torch.cat([value, values], 1))
+        value, _ = set_aside(objective, last, value, best_of(candidates[:, 1:], values)[0])
+    best, best_value = best_of(candidates, torch.cat([value, values], 1))
     solution = Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)
     return solution if are_finite else _nan_unless(values.detach().isfinite().any(1), solution)
 
