@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -19,7 +18,9 @@ from lit_dcem.callbacks.history import History
 from lit_dcem.callbacks.random_states import RandomStates
 from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.errors import UsageError
+from lit_dcem.messages import one_sentence
 from lit_dcem.runs import newest_run
+from lit_dcem.trust import remember
 
 
 def run(arguments: list[str]) -> None:
@@ -108,6 +109,8 @@ class TrainingCLI(LightningCLI):
             given = self.config_dump[name]
             origin = {"_class_path": given["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
             built.save_hyperparameters({**origin, **given.get("init_args", {})}, logger=False)
+        if self.config.subcommand == "fit":
+            remember(self.config_dump["model"], self.config_dump["data"])
 
     def after_fit(self) -> None:
         checkpoints = self.trainer.checkpoint_callback  # the first one
@@ -137,17 +140,3 @@ def _log_in_place(logger: Any, checkpoint: Path, step: int) -> None:
         number = version.name.removeprefix("version_")
         logger.init_args.version = int(number) if number.isdigit() else version.name
         logger.dict_kwargs = {"purge_step": step}
-
-
-_NOISE = re.compile(
-    r"^(Parser key|Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|hint:|See above)"
-)
-
-
-def one_sentence(message: str) -> str:
-    """The line of a jsonargparse message that says what is wrong, after the option it is about."""
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    telling = [line for line in lines if line and not _NOISE.match(line)] or lines
-    key = re.match(r'Parser key "([^"]+)"', lines[0])
-    prefix = f"{key[1]}: " if key and telling[0] != lines[0] else ""
-    return prefix + telling[0].rstrip(".") + "."
