@@ -7,8 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
-    {"types", "errors"},
-    {"checkpoint", "solvers", "envs"},
+    {"types", "errors", "messages", "shipped"},
+    {"archive", "arguments", "trust"},
+    {"checkpoint", "safe_config", "solvers", "envs"},
     {"models", "data"},
     {"planning"},
     {"experiments"},
@@ -18,6 +19,7 @@ LEVELS = [
     {"evaluate_rollouts"},
     {"evaluate"},
     {"cli"},
+    {"__main__"},
 ]
 # A figure may be drawn by a callback; not the other way around.
 WITHIN = {("callbacks", "figures")}
