@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from lit_dcem import trust
+from lit_dcem.arguments import find_files, take_trust
 from lit_dcem.errors import StoppedError, UsageError
+from lit_dcem.messages import one_sentence
+from lit_dcem.shipped import find_shipped
 
 DESCRIPTION = "The differentiable cross-entropy method, and the experiments of its paper, in PyTorch Lightning."
 TRAINER_COMMANDS = {
@@ -16,6 +21,8 @@ TRAINER_COMMANDS = {
     "validate": "validate a checkpoint: --config FILE --ckpt_path FILE",
     "test": "test a checkpoint on data never trained on: --config FILE --ckpt_path FILE",
 }
+TRUST = """Files that we ship are found by name from any folder: --config cartpole, --checkpoint cartpole_best_0.
+Every command takes --trust PACKAGE[,PACKAGE]: your own packages whose classes a checkpoint may name."""
 EVALUATE = "measure a planner: --config FILE or --checkpoint FILE; in closed loop with --env cartpole-swingup"
 FIGURES = tuple(str(number) for number in range(1, 16))
 
@@ -24,19 +31,26 @@ class Parser(argparse.ArgumentParser):
     """Raises instead of exiting, and takes no abbreviations."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message[0].upper() + message[1:].rstrip(".") + ".")
+        raise UsageError(one_sentence(message))
+
+
+class Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from lit_dcem import __version__
+
+        print(f"lit-dcem {__version__}")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. What cannot be done is said in one sentence, with exit code 2."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if arguments and arguments[0] in TRAINER_COMMANDS:
-            _train(arguments)
-        elif arguments and arguments[0] == "evaluate":
-            _evaluate(arguments[1:])
-        else:
-            _run(_parser().parse_args(arguments))
+        packages, typed = take_trust(sys.argv[1:] if arguments is None else arguments)
+        _look_here()
+        with trust.trusting(packages):
+            _dispatch(find_files(typed))
     except UsageError as error:
         print(f"lit-dcem: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -46,6 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         print(f"lit-dcem: {stop or 'Stopped.'}", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _look_here() -> None:
+    """Find modules of the current folder, as ``python -m`` does; last, so that none takes the place of another."""
+    if not (getattr(sys.flags, "safe_path", False) or os.environ.get("PYTHONSAFEPATH")):
+        here = str(Path.cwd())
+        if not {"", here} & set(sys.path):
+            sys.path.append(here)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if arguments and arguments[0] in TRAINER_COMMANDS:
+        _train(arguments)
+    elif arguments and arguments[0] == "evaluate":
+        _evaluate(arguments[1:])
+    else:
+        _run(_parser().parse_args(arguments))
 
 
 def _train(arguments: list[str]) -> None:
@@ -66,12 +97,12 @@ def _run(options: argparse.Namespace) -> None:
     elif options.command == "export":
         from lit_dcem.runs import checkpoint_of, strip
 
-        strip(checkpoint_of(options.checkpoint), options.out)
+        strip(checkpoint_of(find_shipped(options.checkpoint, "checkpoints")), options.out)
         print(options.out)
     elif options.command == "sweep":
         from lit_dcem.sweep import sweep
 
-        print(sweep(options.file, options.out, options.backend, options.jobs, options.budget))
+        print(sweep(find_shipped(options.file, "configs"), options.out, options.backend, options.jobs, options.budget))
 
 
 def _figure(options: argparse.Namespace) -> None:
@@ -101,7 +132,8 @@ def _draw_all(options: argparse.Namespace) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="lit-dcem", description=DESCRIPTION, allow_abbrev=False)
+    parser = Parser(prog="lit-dcem", description=DESCRIPTION, epilog=TRUST, allow_abbrev=False)
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, text in TRAINER_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -27,9 +26,11 @@ from lit_dcem.callbacks.random_states import RandomStates
 from lit_dcem.checkpoint import check_weights, read_checkpoint
 from lit_dcem.checkpoint_io import SafeCheckpointIO
 from lit_dcem.errors import UsageError
+from lit_dcem.messages import one_sentence
 from lit_dcem.overlays import spell_out
 from lit_dcem.resuming import check_same_run, log_into, newest_checkpoint, runs_folder
 from lit_dcem.run_folder import RunFolder, folder_of, new_run
+from lit_dcem.trust import remember
 
 UNINTERESTING = ("Tip", "Trainer already configured with model summary")
 """what Lightning has to say about itself"""
@@ -171,6 +172,8 @@ class TrainingCLI(LightningCLI):
             given = self.config_dump[name]
             origin = {"_class_path": given["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
             built.save_hyperparameters({**origin, **given.get("init_args", {})}, logger=False)
+        if self.config.subcommand == "fit":
+            remember(self.config_dump["model"], self.config_dump["data"])
 
     def after_fit(self) -> None:
         """Say in a line where everything is, and what to type next."""
@@ -196,17 +199,3 @@ def _short(path: str | Path) -> str:
     """Seen from here, if it lies below."""
     path, here = Path(path).resolve(), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-_NOISE = re.compile(
-    r"^(Parser key|Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|hint:|See above)"
-)
-
-
-def one_sentence(message: str) -> str:
-    """The line of a jsonargparse message that says what is wrong, after the option it is about."""
-    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    telling = [line for line in lines if line and not _NOISE.match(line)] or lines
-    key = re.match(r'Parser key "([^"]+)"', lines[0])
-    prefix = f"{key[1]}: " if key and telling[0] != lines[0] else ""
-    return prefix + telling[0].rstrip(".") + "."

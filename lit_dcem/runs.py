@@ -3,56 +3,120 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import instantiate_module
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
-from lit_dcem.checkpoint import check_weights, read_checkpoint
+from lit_dcem.checkpoint import load_weights, read_checkpoint
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.errors import UsageError
 from lit_dcem.files import check_writable, open_replacing
+from lit_dcem.messages import one_sentence
+from lit_dcem.safe_config import check_config
+from lit_dcem.trust import reader
 
-ROLLOUTS = ("lit_dcem.Rollouts", "lit_dcem.OnPolicyRollouts", "lit_dcem.JointRollouts")
+Built = TypeVar("Built", pl.LightningModule, EnvironmentData)
+ROOM = 10
+"""a module may make this many times the weights of its checkpoint while it is built"""
+SMALL = 1_000_000
+"""numbers, and a thousandth of it tensors, that any module may make"""
 
 
-def load_module(path: str | Path) -> pl.LightningModule:
+def load_module(path: str | Path, trust: Iterable[str] = ()) -> pl.LightningModule:
     """The trained module of a checkpoint, rebuilt from the config that the checkpoint holds.
 
+    Args:
+        path: of the checkpoint.
+        trust: your own packages whose classes it may name, beside ours, torch's and those that are imported.
+
     Raises:
-        UsageError: a file that is not such a checkpoint, or not of one of our own classes.
+        UsageError: a file that is not such a checkpoint, or one that names code that is not trusted.
     """
     checkpoint = read_checkpoint(path)
-    config = dict(checkpoint.get("hyper_parameters", {}))
-    config.pop("_instantiator", None)
-    class_path = str(config.get("_class_path"))
-    if not class_path.startswith("lit_dcem."):
-        raise UsageError(f"A checkpoint must be of a lit_dcem module, got {class_path} in {path}.")
-    module = instantiate_module(pl.LightningModule, config)
-    check_weights(module, checkpoint, path)
-    module.load_state_dict(checkpoint["state_dict"])
+    module = _rebuilt(pl.LightningModule, checkpoint, "hyper_parameters", path, trust)
+    load_weights(module, checkpoint, path)
     return module.eval()
 
 
-def load_rollouts(path: str | Path) -> EnvironmentData:
+def load_rollouts(path: str | Path, trust: Iterable[str] = ()) -> EnvironmentData:
     """The datamodule of a checkpoint that learned in an environment, as its config has it: what knows the environment.
 
+    Args:
+        path: of the checkpoint.
+        trust: as in `load_module`, for environments, too.
+
     Raises:
-        UsageError: a checkpoint without one.
+        UsageError: a checkpoint without one, or one that names code that is not trusted.
     """
-    config = dict(read_checkpoint(path).get("datamodule_hyper_parameters", {}))
-    config.pop("_instantiator", None)
-    if config.get("_class_path") not in ROLLOUTS:
-        rule = f"A checkpoint of rollouts must hold the config of {' or '.join(ROLLOUTS)}"
-        raise UsageError(f"{rule}, got {config.get('_class_path')} in {path}.")
-    return instantiate_module(EnvironmentData, config)
+    return _rebuilt(EnvironmentData, read_checkpoint(path), "datamodule_hyper_parameters", path, trust)
 
 
-def history(checkpoint: dict[str, Any]) -> list[dict[str, float]]:
-    """Rows of the `History` callback: step, seconds and the validation metrics."""
-    return checkpoint.get("callbacks", {}).get("History", {}).get("rows", [])
+def _rebuilt(
+    kind: type[Built], checkpoint: Mapping[str, Any], name: str, path: str | Path, trust: Iterable[str]
+) -> Built:
+    """What a config of a checkpoint stands for, once nothing in it can import what is not trusted."""
+    config = {key: value for key, value in checkpoint.get(name, {}).items() if key != "_instantiator"}
+    if not config:
+        raise UsageError(f"A checkpoint of a {kind.__name__} must hold its config, got no {name} in {path}.")
+    cls = check_config(config, reader(path, trust))
+    if not issubclass(cls, kind):
+        raise UsageError(f"A checkpoint must be of a {kind.__name__} here, got {config['_class_path']} in {path}.")
+    try:
+        with _no_larger_than(checkpoint["state_dict"], path):
+            return instantiate_module(kind, copy.deepcopy(config))
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a constructor makes of arguments that are not its own
+        reason = one_sentence(str(error) or type(error).__name__).rstrip(".")
+        raise UsageError(f"The config in {path} must build a {cls.__name__}, got an error: {reason}.") from error
+
+
+@contextlib.contextmanager
+def _no_larger_than(weights: Mapping[str, Any], path: str | Path) -> Iterator[None]:
+    """Refuse to build modules far larger than the weights of their checkpoint, before memory is filled."""
+    numbers = ROOM * sum(value.numel() for value in weights.values() if isinstance(value, Tensor)) + SMALL
+    tensors = ROOM * len(weights) + SMALL // 1000
+
+    def count(module: nn.Module, name: str, made: Tensor | None) -> None:
+        nonlocal numbers, tensors
+        numbers, tensors = numbers - (0 if made is None else made.numel()), tensors - 1
+        if min(numbers, tensors) < 0:
+            got = f"a {type(module).__name__} with more"
+            raise UsageError(f"The config in {path} must build a module of the size of its weights, got {got}.")
+
+    hooks = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def history(checkpoint: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Rows of the `History` callback: step, seconds and the validation metrics.
+
+    Raises:
+        UsageError: something else in their place.
+    """
+    kept = checkpoint.get("callbacks", {}).get("History", {})
+    rows = kept.get("rows", []) if isinstance(kept, dict) else None
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise UsageError("The History in a checkpoint must be rows of numbers with a step, got something else.")
+    return rows
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, dict) and "step" in row and all(isinstance(each, (int, float)) for each in row.values())
 
 
 def checkpoint_of(run: str | Path) -> Path:
@@ -68,12 +132,6 @@ def checkpoint_of(run: str | Path) -> Path:
     if not last.is_file():
         raise UsageError(f"A run must be a checkpoint or a folder with checkpoints/last.ckpt, got {run}.")
     return last
-
-
-def newest_run(folder: str | Path) -> Path | None:
-    """The last checkpoint of the newest ``version_N`` below a folder, if any holds one."""
-    found = Path(folder).glob("version_[0-9]*/checkpoints/last.ckpt")
-    return max(found, key=lambda path: int(path.parts[-3].removeprefix("version_")), default=None)
 
 
 def strip(source: str | Path, destination: str | Path) -> None:

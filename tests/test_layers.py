@@ -7,19 +7,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lit_dcem"
 LEVELS = [
-    {"types", "errors"},
-    {"files"},
-    {"checkpoint", "checkpoint_io", "overlays", "run_folder", "solvers", "envs"},
+    {"types", "errors", "messages", "shipped"},
+    {"archive", "arguments", "files", "trust"},
+    {"checkpoint", "checkpoint_io", "overlays", "run_folder", "safe_config", "solvers", "envs"},
     {"models", "data"},
     {"planning"},
     {"experiments"},
     {"evaluation", "runs"},
     {"figures", "callbacks", "sweep"},
-    {"resuming"},
+    {"attempt", "resuming"},
     {"lightning_cli"},
     {"evaluate_rollouts"},
     {"evaluate"},
     {"cli"},
+    {"__main__"},
 ]
 # A figure may be drawn by a callback; not the other way around.
 WITHIN = {("callbacks", "figures")}

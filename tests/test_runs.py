@@ -15,7 +15,7 @@ from lit_dcem.errors import UsageError
 from lit_dcem.figures import regression
 from lit_dcem.figures.draw import draw
 from lit_dcem.files import PAGE
-from lit_dcem.runs import history, load_module, newest_run, strip
+from lit_dcem.runs import history, load_module, strip
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--model.init_args.energy.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]
@@ -110,13 +110,6 @@ def test_a_disk_that_fills_up_leaves_the_old_figure_and_export(runs, tmp_path, m
         with pytest.raises(UsageError, match=r"must be writable, got No space left on device; it is as it was\.$"):
             attempt()
     assert (export.read_bytes(), figure.read_bytes()) == before and len(list(tmp_path.iterdir())) == 2
-
-
-def test_newest_run_counts_as_numbers_do(tmp_path):
-    for version in (9, 10):
-        (tmp_path / f"version_{version}/checkpoints").mkdir(parents=True)
-        (tmp_path / f"version_{version}/checkpoints/last.ckpt").touch()
-    assert newest_run(tmp_path) == tmp_path / "version_10/checkpoints/last.ckpt"
 
 
 @pytest.mark.parametrize("number", ["1", "5", "6"])

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from lit_dcem.checkpoint import check_weights, read_checkpoint, shipped
+from lit_dcem.checkpoint import load_weights, read_checkpoint
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.errors import UsageError
+from lit_dcem.safe_config import find_class
+from lit_dcem.shipped import find_shipped
+from lit_dcem.trust import reader
 
 
-def start_from(path: str, module: nn.Module, taken: Mapping[str, Sequence[str]], rollouts: EnvironmentData) -> None:
+def start_from(
+    path: str,
+    module: nn.Module,
+    taken: Mapping[str, Sequence[str]],
+    rollouts: EnvironmentData,
+    trust: Iterable[str] = (),
+) -> None:
     """Take over the weights of some parts of a module from the checkpoint of an earlier phase.
 
     Args:
         path: of the checkpoint; an exported one will do, and ``checkpoints/NAME`` also finds the shipped ones.
         module: of the later phase.
-        taken: for each class that it may start from, by name, the names of the submodules that it takes over, which
-            both have by the same names.
+        taken: for each class of ours that it may start from, by name, the names of the submodules that it takes over,
+            which both have by the same names. Subclasses are taken as the nearest of these.
         rollouts: of the later phase, which must be of the same task.
+        trust: your own packages whose classes the checkpoint may name, beside those of the command line.
 
     Raises:
-        UsageError: no checkpoint, or one of another phase, task or size.
+        UsageError: no checkpoint, or one of another phase, task or size, or of code that is not trusted.
     """
-    checkpoint = read_checkpoint(_found(path))
-    given = str(checkpoint.get("hyper_parameters", {}).get("_class_path")).removeprefix("lit_dcem.")
-    if given not in taken:
+    checkpoint = read_checkpoint(find_shipped(path, "checkpoints"))
+    cls = find_class(checkpoint.get("hyper_parameters", {}).get("_class_path"), reader(path, trust))
+    ours = (base.__name__ for base in cls.__mro__ if base.__module__.startswith("lit_dcem."))
+    given = next((name for name in ours if name in taken), None)
+    if given is None:
         rule = f"{type(module).__name__} starts from a checkpoint of {' or '.join(taken)}"
-        raise UsageError(f"{rule}, got one of {given} in {path}.")
+        raise UsageError(f"{rule}, got one of {cls.__name__} in {path}.")
     options = checkpoint.get("datamodule_hyper_parameters", {})
     theirs, ours = (_task(given) for given in (options, vars(rollouts)))
     if theirs != ours:
@@ -41,17 +52,10 @@ def start_from(path: str, module: nn.Module, taken: Mapping[str, Sequence[str]],
             for name, value in checkpoint["state_dict"].items()
             if name.startswith(f"{part}.")
         }
-        own = module.get_submodule(part)
-        check_weights(own, {"state_dict": weights}, path)
-        own.load_state_dict(weights)
+        load_weights(module.get_submodule(part), {"state_dict": weights}, path)
 
 
 def _task(options: Mapping[str, Any]) -> str:
     own = options.get("env_options")
     named = f" and env_options {dict(sorted(own.items()))}" if own else ""
     return f"{options.get('env')} with action repeat {options.get('action_repeat')}{named}"
-
-
-def _found(path: str) -> Path:
-    beside = shipped("checkpoints").parent / path
-    return beside if not Path(path).is_file() and beside.is_file() else Path(path)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lit_dcem.checkpoint import read_file
 from lit_dcem.data.cartpole import initial_states
 from lit_dcem.errors import UsageError
 from lit_dcem.models.cartpole import rollout_cost
@@ -112,10 +113,11 @@ class PCAPlanner(CartpolePlanner):
 
     def _load(self, path: str) -> None:
         try:
-            self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises half a dozen types for missing, truncated and foreign files
+            self.load_state_dict(read_file(path))
+        except Exception as error:  # a file of something else is one of half a dozen types
             shapes = f"centre, components and scale for {len(self.scale)} components of {len(self.centre)} forces"
-            raise UsageError(f"weights must be a file with {shapes}, got {path} ({type(error).__name__}).") from error
+            reason = str(error).rstrip(".") if isinstance(error, UsageError) else type(error).__name__
+            raise UsageError(f"weights must be a file with {shapes}, got {path} ({reason}).") from error
 
 
 def _check(horizon: int, latent_dim: int, num_solutions: int, grid_size: int) -> None:

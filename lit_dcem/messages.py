@@ -1,0 +1,186 @@
+"""Messages of argparse, jsonargparse and Python as one sentence: the rule, then the value that came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+LONGEST_VALUE = 160
+"""characters of a value that a sentence repeats"""
+CLASS = "must be a known class, or its path like package.Class, got"
+RULES = [
+    (r"Option '(.+)' is not accepted", r"Options must be known, got \1"),
+    (r"Subcommand '(.+)' does not accept option '(.+)'", r"Options must be known, got \2 for \1"),
+    (
+        r"the following arguments are required: (fit|validate|test)\.(\w+)",
+        r"\1 needs a \2: type --config FILE, got none",
+    ),
+    (r"the following arguments are required: (.+)", r"\1 must be given, got none"),
+    (r"Key \"?(.+?)\"? is required .*", r"\1 must be given, got none"),
+    (r"unrecognized arguments: (.+)", r"Every argument must be known, got \1"),
+    (r"argument (?:\S+/)?([^:]+): expected (?:one|at least one) argument", r"\1 must have a value, got none"),
+    (r"argument (?:\S+/)?([^:]+): invalid choice: '?(.*?)'? \(choose from (.*)\)", r"\1 must be one of \3, got \2"),
+    (r"argument (?:\S+/)?([^:]+): invalid int value: '(.*)'", r"\1 must be an integer, got \2"),
+    (r"argument (?:\S+/)?([^:]+): invalid float value: '(.*)'", r"\1 must be a number, got \2"),
+    (r"(?:File does not exist|Path is not a file|Path does not exist): '?(.+?)'?", r"must be an existing file, got \1"),
+    (r"Problems parsing config: (.+)", r"A config must be YAML, got a text that is not: \1"),
+    (r"Unexpected config: (.+)", r"A config must map options to values, got \1"),
+    (r"Problem with given class_path '(.+?)':? (.+)", r"must be a class that can be imported and built, got \1 (\2)"),
+    (r"Import path (\S+) does not correspond to a subclass of (.+)", r"must be a \2, got \1"),
+    (r"(?:Expected a dot import path string|Unexpected import path format): (.*)", CLASS + r" \1"),
+    (
+        r"Type .+ expects a function or a callable class: Expected a dot import path string.* Got value: (.*)",
+        CLASS + r" \1",
+    ),
+    (
+        r"Type .+ expects a function or a callable class: (.+)\. Got value: (.+)",
+        r"must be a class that fits, got \2 (\1)",
+    ),
+    (r"Type .+ expects a function or a callable class: (.+)", r"must be a class that fits, got another (\1)"),
+    (r"Expected an instantiatable class, but (.+) is abstract", r"must be a class that is not abstract, got \1"),
+    (r"Expected a tuple with (\d+) elements\. Got value: (.*)", r"must be a list of \1 values, got \2"),
+    (r"(\w+)\.__init__\(\) got an unexpected keyword argument '(.+)'", r"Options must be known, got \2 for \1"),
+    (r"(\w+)\.__init__\(\) missing \d+ required .*arguments?: (.+)", r"\2 must be given to \1, got none"),
+    (
+        r"'.+' not supported between instances of '(.+)' and '(.+)'",
+        r"Settings must be of the right type, got \1 beside \2",
+    ),
+    (
+        r"unsupported operand type\(s\) for .+: '(.+)' and '(.+)'",
+        r"Settings must be of the right type, got \1 beside \2",
+    ),
+    (
+        r"'utf-?\d+' codec can't decode (bytes? .+?) in position (\S+): .*",
+        r"A config must be text in UTF-8, got \1 at \2",
+    ),
+    (
+        r"You selected an invalid (\w+) name: `.+?='(.*?)'`.*?(?:names are|choices): (.*?)(?:\. Find .*)?",
+        r"\1 must be one of \3, got \2",
+    ),
+    (
+        r"`devices` selected with `(\w+)` should be .*",
+        r"devices must be a number of devices from 1 on, got another for \1",
+    ),
+    (r"(-?\d+) is not in bounds, numpy accepts from 0 to (\d+)", r"A seed must be between 0 and \2, got \1"),
+]
+"""what others write, and how we say it: without the option's name where it begins with "must" """
+TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list",
+    "Iterable": "a list",
+    "Sequence": "a list",
+    "dict": "a mapping",
+    "Mapping": "a mapping",
+    "NoneType": "null",
+}
+VAGUE = ("must be a ", "must be a class that", CLASS)
+"""what a less telling sentence begins with, the least telling one last"""
+NOISE = re.compile(
+    r"Does not validate|Subtypes:|Errors:|Given value|hint:|See above|Expected a path but|Subclass types|- a "
+)
+
+
+def one_sentence(message: str) -> str:
+    """What a message says, as a sentence of the option, the rule and the value.
+
+    jsonargparse lists what is wrong with a value as each of the types that an option may have. What tells most is
+    taken: a sentence of a class, then a class that cannot be imported or does not fit, then the types.
+    """
+    key, body = _key(message.strip())
+    items = _items(body)
+    given = re.search(r"^ *Given value: (.*)", body, re.M)
+    types = [item for item in items if item.startswith(("Expected a <", "Expected a typing", "Expected a collections"))]
+    said = sorted((_say(item) for item in items if item not in types), key=_rank)
+    names = _names(types)
+    if names and (not said or (_rank(said[0]) == len(VAGUE) and re.search("integer|number", names))):
+        said = [_of_types(names, types, given[1] if given else "")]
+    sentence = said[0] if said else " ".join(body.split()) or "Something is missing"
+    return _finish(_about(key, given[1] if given else "", sentence))
+
+
+def _key(message: str) -> tuple[str, str]:
+    """The option that a message is about, if it says so, and the rest."""
+    found = re.match(r'Parser key "([^"]+)":\s*', message)
+    return (found[1], message[found.end() :]) if found else ("", message)
+
+
+def _items(body: str) -> list[str]:
+    """What is wrong, a line each."""
+    if body.startswith("Problems parsing config"):
+        return [" ".join(body.split())]
+    lines = [line.strip().removeprefix("- ") for line in body.splitlines()]
+    joined: list[str] = []
+    for line in lines:
+        if joined and joined[-1].startswith("Problem with given class_path") and joined[-1].endswith(":"):
+            joined[-1] += f" {line}"
+        elif line and not NOISE.match(line):
+            joined.append(line)
+    return list(dict.fromkeys(joined))
+
+
+def _say(item: str) -> str:
+    for pattern, ours in RULES:
+        if found := re.fullmatch(pattern, item.rstrip(".")):
+            return found.expand(ours)
+    return item
+
+
+def _rank(sentence: str) -> int:
+    """0 for what tells most."""
+    return max((i for i, start in enumerate(VAGUE, 1) if sentence.startswith(start)), default=0)
+
+
+def _of_types(names: str, types: Sequence[str], given: str) -> str:
+    got = [found[1] for each in types if (found := re.search(r"Got value: (.*)", each))]
+    return f"must be {names}, got {_short(got[-1] if got else _value(given))}"
+
+
+def _names(types: Sequence[str]) -> str:
+    """The types that an option may have, in words; empty if it may only be left out."""
+    names: list[str] = []
+    for each in types:
+        if literal := re.search(r"Literal\[(.*)\]", each):
+            names += [value.strip("'\"") for value in literal[1].split(", ")]
+        elif found := re.search(r"(\w+)(?:\[.*\])?(?:'>)?(?:\. Got value: .*)?$", each):
+            names.append(TYPES.get(found[1], f"a {found[1]}"))
+    names = [name for name in dict.fromkeys(names) if name != "null"]
+    return ", ".join(names[:-1]) + " or " + names[-1] if len(names) > 1 else "".join(names)
+
+
+def _value(given: str) -> str:
+    nested = re.match(r"NestedArg\(key='.*?', val=(.*)\)$", given)
+    return nested[1].strip("'") if nested else given
+
+
+def _short(value: str) -> str:
+    value = " ".join(value.split())
+    return value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + "..."
+
+
+def _about(key: str, given: str, sentence: str) -> str:
+    """The sentence with the whole name of its option, as it is typed but for ``init_args``."""
+    nested = re.match(r"NestedArg\(key='(.*?)'", given)
+    whole = f"{key}.{nested[1]}" if nested and key else key
+    whole = re.sub(r"\.(init_args|class_path)\b", "", whole)
+    if not whole:
+        return sentence
+    if sentence.startswith("must "):
+        return f"{whole} {sentence}"
+    if found := re.match(r"(Options must be known, got )([\w.]*\w)(.*)", sentence):
+        return found[1] + _joined(whole, found[2]) + found[3]
+    if found := re.match(r"([\w.]+(?:, [\w.]+)*)( must .*)", sentence):
+        return ", ".join(_joined(whole, name) for name in found[1].split(", ")) + found[2]
+    return f"{whole}: {sentence}"
+
+
+def _joined(whole: str, name: str) -> str:
+    return whole if f".{whole}".endswith(f".{name}") else f"{whole}.{name}"
+
+
+def _finish(sentence: str) -> str:
+    if sentence.startswith("must "):
+        sentence = f"A setting {sentence}"
+    return sentence.rstrip(". ") + "."
