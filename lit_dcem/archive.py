@@ -11,7 +11,9 @@ from pathlib import Path
 from lit_dcem.errors import UsageError
 
 HEADER = struct.pack("<4s5H3L", b"PK\x03\x04", 0, 0x808, 0, 0, 0, 0, 0, 0)
-"""of every entry that torch writes: its checksum and size follow the data"""
+"""of an entry that torch writes: its checksum and size follow the data"""
+EMPTY = struct.pack("<4s5H3L", b"PK\x03\x04", 0, 0x800, 0, 0, 0, 0, 0, 0)
+"""of an entry without data, which nothing follows"""
 LARGEST = 2**32 - 1
 """bytes; beyond, the headers have another form"""
 
@@ -47,15 +49,21 @@ def _is_whole(path: Path, entries: Sequence[zipfile.ZipInfo], directory: int) ->
             return True
         end = 0
         for entry, head in zip(entries, heads, strict=True):
-            if entry.header_offset != end or not head.startswith(HEADER):
+            if entry.header_offset != end or not head.startswith(_header(entry)):
                 return False
             names, padding = struct.unpack("<2H", head[26:])
             start = end + 30 + names
-            end = start + padding + entry.file_size + 16
+            after = start + padding + entry.file_size
             sums = struct.pack("<4s3L", b"PK\x07\x08", entry.CRC, entry.compress_size, entry.file_size)
-            if not _is_padding(data[start : start + padding]) or data[end - 16 : end] != sums:
+            sums = sums if entry.file_size else b""
+            end = after + len(sums)
+            if not _is_padding(data[start : start + padding]) or data[after:end] != sums:
                 return False
         return end == directory and _is_directory(data[directory:], entries, directory)
+
+
+def _header(entry: zipfile.ZipInfo) -> bytes:
+    return HEADER if entry.file_size else EMPTY
 
 
 def _is_padding(extra: bytes) -> bool:
@@ -68,7 +76,7 @@ def _is_directory(data: bytes, entries: Sequence[zipfile.ZipInfo], directory: in
     for entry in entries:
         name = entry.orig_filename.encode()
         sizes = (entry.CRC, entry.compress_size, entry.file_size, len(name))
-        head = struct.pack("<4s6H3LH", b"PK\x01\x02", 0, *struct.unpack("<5H", HEADER[4:14]), *sizes)
+        head = struct.pack("<4s6H3LH", b"PK\x01\x02", 0, *struct.unpack("<5H", _header(entry)[4:14]), *sizes)
         head += bytes(12) + struct.pack("<L", entry.header_offset) + name
         if not data.startswith(head):
             return False

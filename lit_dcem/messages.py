@@ -26,6 +26,7 @@ RULES = [
     (r"Problems parsing config: (.+)", r"A config must be YAML, got a text that is not: \1"),
     (r"Unexpected config: (.+)", r"A config must map options to values, got \1"),
     (r"Problem with given class_path '(.+?)':? (.+)", r"must be a class that can be imported and built, got \1 (\2)"),
+    (r"Import path does not correspond to a subclass of (.+)", r"must be a \1, got VALUE"),
     (r"Import path (\S+) does not correspond to a subclass of (.+)", r"must be a \2, got \1"),
     (r"(?:Expected a dot import path string|Unexpected import path format): (.*)", CLASS + r" \1"),
     (
@@ -37,6 +38,7 @@ RULES = [
         r"must be a class that fits, got \2 (\1)",
     ),
     (r"Type .+ expects a function or a callable class: (.+)", r"must be a class that fits, got another (\1)"),
+    (r"Expected an instantiatable class, but is abstract", r"must be a class that is not abstract, got VALUE"),
     (r"Expected an instantiatable class, but (.+) is abstract", r"must be a class that is not abstract, got \1"),
     (r"Expected a tuple with (\d+) elements\. Got value: (.*)", r"must be a list of \1 values, got \2"),
     (r"(\w+)\.__init__\(\) got an unexpected keyword argument '(.+)'", r"Options must be known, got \2 for \1"),
@@ -63,7 +65,8 @@ RULES = [
     ),
     (r"(-?\d+) is not in bounds, numpy accepts from 0 to (\d+)", r"A seed must be between 0 and \2, got \1"),
 ]
-"""what others write, and how we say it: without the option's name where it begins with "must" """
+"""what others write, and how we say it: without the option's name where it begins with "must", without the value where
+that stands elsewhere in the message"""
 TYPES = {
     "int": "an integer",
     "float": "a number",
@@ -93,7 +96,7 @@ def one_sentence(message: str) -> str:
     items = _items(body)
     given = re.search(r"^ *Given value: (.*)", body, re.M)
     types = [item for item in items if item.startswith(("Expected a <", "Expected a typing", "Expected a collections"))]
-    said = sorted((_say(item) for item in items if item not in types), key=_rank)
+    said = sorted((_say(item, given[1] if given else "") for item in items if item not in types), key=_rank)
     names = _names(types)
     if names and (not said or (_rank(said[0]) == len(VAGUE) and re.search("integer|number", names))):
         said = [_of_types(names, types, given[1] if given else "")]
@@ -121,10 +124,10 @@ def _items(body: str) -> list[str]:
     return list(dict.fromkeys(joined))
 
 
-def _say(item: str) -> str:
+def _say(item: str, given: str) -> str:
     for pattern, ours in RULES:
         if found := re.fullmatch(pattern, item.rstrip(".")):
-            return found.expand(ours)
+            return found.expand(ours).replace("VALUE", _short(_value(given)))
     return item
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import instantiate_module
-from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from lit_dcem.checkpoint import load_weights, read_checkpoint
 from lit_dcem.data.environment_data import EnvironmentData
@@ -30,6 +26,8 @@ ROOM = 10
 """a module may make this many times the weights of its checkpoint while it is built"""
 SMALL = 1_000_000
 """numbers, and a thousandth of it tensors, that any module may make"""
+FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.eye)
+"""make tensors of a given size"""
 
 
 def load_module(path: str | Path, trust: Iterable[str] = ()) -> pl.LightningModule:
@@ -72,7 +70,7 @@ def _rebuilt(
     if not issubclass(cls, kind):
         raise UsageError(f"A checkpoint must be of a {kind.__name__} here, got {config['_class_path']} in {path}.")
     try:
-        with _no_larger_than(checkpoint["state_dict"], path):
+        with _Limit(checkpoint["state_dict"], path):
             return instantiate_module(kind, copy.deepcopy(config))
     except UsageError:
         raise
@@ -81,25 +79,25 @@ def _rebuilt(
         raise UsageError(f"The config in {path} must build a {cls.__name__}, got an error: {reason}.") from error
 
 
-@contextlib.contextmanager
-def _no_larger_than(weights: Mapping[str, Any], path: str | Path) -> Iterator[None]:
-    """Refuse to build modules far larger than the weights of their checkpoint, before memory is filled."""
-    numbers = ROOM * sum(value.numel() for value in weights.values() if isinstance(value, Tensor)) + SMALL
-    tensors = ROOM * len(weights) + SMALL // 1000
+class _Limit(TorchFunctionMode):
+    """Refuses to make tensors far beyond the weights of a checkpoint, before memory is filled."""
 
-    def count(module: nn.Module, name: str, made: Tensor | None) -> None:
-        nonlocal numbers, tensors
-        numbers, tensors = numbers - (0 if made is None else made.numel()), tensors - 1
-        if min(numbers, tensors) < 0:
-            got = f"a {type(module).__name__} with more"
-            raise UsageError(f"The config in {path} must build a module of the size of its weights, got {got}.")
+    def __init__(self, weights: Mapping[str, Any], path: str | Path) -> None:
+        super().__init__()
+        sizes = [value.numel() for value in weights.values() if isinstance(value, Tensor)]
+        self.numbers, self.tensors = ROOM * sum(sizes) + SMALL, ROOM * len(sizes) + SMALL // 1000
+        self.path = path
 
-    hooks = register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in FACTORIES:
+            self.tensors -= 1
+            self.numbers -= func(*args, **{**kwargs, "device": "meta"}).numel()
+            if min(self.numbers, self.tensors) < 0:
+                raise UsageError(
+                    f"The config in {self.path} must fit the size of its weights, got one of larger parts."
+                )
+        return func(*args, **kwargs)
 
 
 def history(checkpoint: Mapping[str, Any]) -> list[dict[str, float]]:

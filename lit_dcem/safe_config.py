@@ -143,7 +143,10 @@ def _check_mapping(value: Mapping[Any, Any], by: Reader, depth: int) -> None:
 def _check_arguments(made: Callable[..., Any], arguments: Mapping[Any, Any], by: Reader, depth: int) -> None:
     _check_names(arguments, by)
     for name, value in arguments.items():
-        _check(value, by, depth + 1, plain=isinstance(made, type) and _is_plain(made, name))
+        plain = _annotation(made, name) if isinstance(made, type) else None
+        if value is None and plain is not None and made.__module__.startswith("lit_dcem.") and not _may_be_none(plain):
+            raise UsageError(f"{name} of {made.__name__} must have a value, got none in {by.path}.")
+        _check(value, by, depth + 1, plain=plain is not None)
 
 
 def _check_names(names: Mapping[Any, Any], by: Reader, allowed: str = "") -> None:
@@ -185,14 +188,19 @@ def _is_tensor_function(name: str) -> bool:
     return isinstance(found, (types.FunctionType, types.BuiltinFunctionType))
 
 
-def _is_plain(cls: type, name: object) -> bool:
-    """Whether an argument is annotated as text, numbers or choices alone, so that none of it is imported."""
+def _annotation(cls: type, name: object) -> Any:
+    """Of an argument, if it says that this is text, numbers or choices alone, none of which is imported; else none."""
     inits = [vars(base).get("__init__") for base in cls.__mro__]
     init = next((init for init in inits if inspect.isfunction(init) and name in init.__annotations__), None)
     try:
-        return init is not None and _has_plain_leaves(typing.get_type_hints(init)[cast("str", name)])
+        hint = None if init is None else typing.get_type_hints(init)[cast("str", name)]
     except Exception:  # an annotation that only a type checker understands
-        return False
+        return None
+    return hint if _has_plain_leaves(hint) else None
+
+
+def _may_be_none(hint: Any) -> bool:
+    return hint is types.NoneType or types.NoneType in typing.get_args(hint)
 
 
 def _has_plain_leaves(hint: Any) -> bool:

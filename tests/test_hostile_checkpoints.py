@@ -114,6 +114,13 @@ def here(tmp_path, monkeypatch):
     assert not {"torch.utils.cpp_extension"} & new
 
 
+@pytest.fixture(scope="module")
+def later_phase():
+    model = load_module(shipped("checkpoints") / "swingup_phase2_0.ckpt")
+    assert isinstance(model, PlanetPhase2)
+    return model
+
+
 def changed(name="regression_gd_0", part="hyper_parameters", **options):
     """A shipped checkpoint with another config."""
     content = torch.load(shipped("checkpoints") / f"{name}.ckpt", weights_only=True)
@@ -165,12 +172,10 @@ def test_nothing_hidden_in_the_data(options):
 
 
 @pytest.mark.parametrize("path", CLASSES)
-def test_no_start_from_another(path):
-    model = load_module(shipped("checkpoints") / "swingup_phase2_0.ckpt")
-    assert isinstance(model, PlanetPhase2)
-    rollouts = Rollouts("cartpole-swingup", action_repeat=8)
+def test_no_start_from_another(path, later_phase):
+    path = changed("swingup_phase1_0", _class_path=path, **TOUCH)
     with pytest.raises(UsageError, match=r", got .*\.$"):
-        start_from(changed("swingup_phase1_0", _class_path=path, **TOUCH), model, STARTS, rollouts)
+        start_from(path, later_phase, STARTS, Rollouts("cartpole-swingup", action_repeat=8))
 
 
 def test_commands_say_it_in_one_sentence(capsys):
@@ -187,12 +192,3 @@ def test_commands_say_it_in_one_sentence(capsys):
 def test_export_copies_without_building():
     main(["export", changed(_class_path="evil.Evil"), "copy.ckpt"])
     assert Path("copy.ckpt").is_file()
-
-
-@pytest.mark.parametrize("part", ["hyper_parameters", "datamodule_hyper_parameters"])
-def test_validation_takes_its_classes_from_the_config_alone(capsys, part):
-    content = torch.load(shipped("checkpoints") / "regression_gd_0.ckpt", weights_only=True)
-    content[part] = {"_class_path": "evil.Evil", "_instantiator": "evil.run", "solver": SPEC}
-    torch.save(content, "hostile.ckpt")
-    main(["validate", "--config", "regression_gd", "--ckpt_path", "hostile.ckpt", "--trainer.accelerator=cpu"])
-    assert "val/mse" in capsys.readouterr().out

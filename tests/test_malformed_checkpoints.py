@@ -117,7 +117,6 @@ OPTIONS = {
         None,
         3,
         "x",
-        {},
         {"class_path": "lit_dcem.EnergyNetwork", "init_args": None},
         {"class_path": "lit_dcem.Nope"},
     ],
@@ -128,6 +127,7 @@ OPTIONS = {
     "more": [1],
 }
 SIZES = {
+    "output_dim": [10**9],
     "hidden_dim": ["x", None, -1, 1.5, 9, 10**6, 10**9, 10**18, 10**40],
     "num_layers": ["x", -1, 2, 10**5, 10**9],
 }

@@ -73,6 +73,18 @@ def nested(key, inner, name, value):
             "solver must be a DCEM, got os.system.",
         ),
         (
+            f'Parser key "planner":\n\n  - Expected a path but torch.nn.Flatten either not accessible or invalid\n'
+            f"  - {UNION}\n  Errors:\n    - Import path does not correspond to a subclass of CartpolePlanner\n"
+            f"    - Import path does not correspond to a subclass of ModelPlanner\n    {NONE}\n"
+            "  Given value type: <class 'str'>\n  Given value: torch.nn.Flatten",
+            "planner must be a CartpolePlanner, got torch.nn.Flatten.",
+        ),
+        (
+            f'Parser key "planner":\n  {UNION}\n  Errors:\n    - Expected an instantiatable class, but is abstract\n'
+            f"    {NONE}\n  Given value: lit_dcem.planning.cartpole.CartpolePlanner",
+            "planner must be a class that is not abstract, got lit_dcem.planning.cartpole.CartpolePlanner.",
+        ),
+        (
             nested("model", "Expected a dot import path string: DCEMM", "solver", "DCEMM"),
             "model.solver must be a known class, or its path like package.Class, got DCEMM.",
         ),

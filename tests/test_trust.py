@@ -21,11 +21,11 @@ from lit_dcem.trust import VARIABLE, can_import, checked, is_remembered, reader,
 FAST = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MINE = """
 import torch
-from lit_dcem import DCEM, EnergyRegression, PlanetPhase1, Rollouts
+from lit_dcem import CEMPlanner, EnergyRegression, PlanetPhase1, Rollouts
 class Regression(EnergyRegression): pass
 class Phase1(PlanetPhase1): pass
 class Data(Rollouts): pass
-class Solver(DCEM): pass
+class Planner(CEMPlanner): pass
 class Network(torch.nn.Module):
     def __init__(self, activation=torch.relu): super().__init__()
 def start(*_, **__): raise RuntimeError
@@ -83,10 +83,10 @@ def test_parts_and_data_of_ones_own():
     spec = torch.load(shipped("checkpoints") / "swingup_phase1_0.ckpt", weights_only=True)["hyper_parameters"][
         "planner"
     ]
-    spec["init_args"]["solver"]["class_path"] = "mine.Solver"
+    spec["class_path"] = "mine.Planner"
     path = changed("swingup_phase1_0", planner=spec)
     module = load_module(path, trust="mine")
-    assert isinstance(module, PlanetPhase1) and type(module.planner.solver).__name__ == "Solver"
+    assert isinstance(module, PlanetPhase1) and type(module.planner).__name__ == "Planner"
     path = changed("swingup_phase1_0", "datamodule_hyper_parameters", _class_path="mine.Data")
     assert type(load_rollouts(path, trust=["mine"])).__name__ == "Data"
 
@@ -170,17 +170,20 @@ def test_a_module_of_ones_own_trains_resumes_validates_and_is_drawn(capsys):
     main(["figure", "1", "--run", str(run), "--trust", "mine"])
 
 
-def test_resuming_imports_nothing_of_the_checkpoint():
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("part", ["hyper_parameters", "datamodule_hyper_parameters"])
+def test_resuming_and_validating_import_nothing_of_the_checkpoint(part, capsys):
     """At ``--ckpt_path`` the config wins, so what the checkpoint names is not needed."""
     fit = ["fit", "--config=regression_gd", "--config=debug", *FAST]
     main(fit)
     (last,) = Path("runs").glob("*/version_0/checkpoints/last.ckpt")
     content = torch.load(last, weights_only=True)
-    content["hyper_parameters"]["_class_path"] = "mine.Regression"
-    content["datamodule_hyper_parameters"] = {"_class_path": "mine.Data", "_instantiator": "mine.start"}
-    torch.save(content, "other.ckpt")
-    main([*fit, "--ckpt_path=other.ckpt", "--trainer.max_epochs=3"])
-    assert not is_imported()
+    content[part] = {"_class_path": "mine.Data", "_instantiator": "mine.start", "solver": {"class_path": "mine.start"}}
+    torch.save(content, last)
+    main(["validate", *fit[1:], f"--ckpt_path={last}"])
+    assert "val/mse" in capsys.readouterr().out
+    main([*fit, "--ckpt_path=last", "--trainer.max_epochs=3"])
+    assert torch.load(last, weights_only=True)["global_step"] > content["global_step"] and not is_imported()
 
 
 @pytest.mark.slow

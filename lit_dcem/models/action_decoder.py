@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import Literal
 
 import torch
@@ -58,7 +58,7 @@ class ActionDecoder(nn.Module):
         self.latent_dim, self.horizon, self.action_dim = latent_dim, horizon, action_dim
         for name, bound in _bounds(lower, upper, action_dim).items():
             self.register_buffer(name, bound, persistent=False)
-        widths = [latent_dim, *[hidden_dim] * num_layers]
+        widths = chain([latent_dim], repeat(hidden_dim, num_layers))
         hidden = [(_linear(a, b, init_scale, bias), ACTIVATIONS[activation]()) for a, b in pairwise(widths)]
         last = _linear(hidden_dim, horizon * action_dim, init_scale, bias)
         self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], last)

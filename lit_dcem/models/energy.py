@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 
 import torch
 from jaxtyping import Float
@@ -45,9 +45,11 @@ class EnergyNetwork(nn.Module):
         self.x_offset = x_offset
         self.x_scale = x_scale
         self.y_scale = y_scale
-        sizes = [input_dim + output_dim, *[hidden_dim] * num_layers]
+        first = input_dim + output_dim
+        sizes = chain([first], repeat(hidden_dim, num_layers))
         hidden = [(nn.Linear(a, b), nn.Softplus()) for a, b in pairwise(sizes)]
-        self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], nn.Linear(sizes[-1], 1))
+        last = nn.Linear(hidden_dim if hidden else first, 1)
+        self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], last)
 
     def forward(
         self, x: Float[Tensor, "batch input_dim"], y: Float[Tensor, "batch candidates output_dim"]

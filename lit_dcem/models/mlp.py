@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,7 +17,8 @@ class MLP(nn.Module):
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, output_dim: int) -> None:
         super().__init__()
-        layers = [nn.Linear(a, b) for a, b in pairwise([input_dim, *[hidden_dim] * num_layers, output_dim])]
+        sizes = chain([input_dim], repeat(hidden_dim, num_layers), [output_dim])
+        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         self.first = layers[0]
         self.rest = nn.Sequential(*[part for layer in layers[1:] for part in (nn.ReLU(inplace=True), layer)])
 
