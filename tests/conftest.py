@@ -1,11 +1,15 @@
 """One thread for each test and each process that it starts: spinning threads stretch tests on a busy machine."""
 
 import os
+import tempfile
 
 # Before torch and NumPy are imported, which read them then.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+# What `lit-dcem fit` notes of the user's own packages is not to reach the home of whoever runs the tests.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lit-dcem-state-")
 
 import pytest
 import torch

@@ -126,7 +126,8 @@ def test_modules_of_the_current_folder_are_found_unless_python_shall_not(safe):
     Path("my_module.py").write_text("name = 'mine'\n")
     Path("json.py").write_text("raise SystemExit('a file here took the place of another module')\n")
     code = (
-        "import sys; sys.path[:1] = ['/', *filter(None, sys.path[:1])]; import lit_dcem.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; sys.path[:1] = ['/', *filter(None, sys.path[:1])]; import lit_dcem.cli as c\n"
+        "try: c.main(['--help'])\nexcept SystemExit: pass\n"
         "import importlib.util, json; print(importlib.util.find_spec('my_module') is not None)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}

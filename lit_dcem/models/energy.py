@@ -45,11 +45,9 @@ class EnergyNetwork(nn.Module):
         self.x_offset = x_offset
         self.x_scale = x_scale
         self.y_scale = y_scale
-        first = input_dim + output_dim
-        sizes = chain([first], repeat(hidden_dim, num_layers))
+        sizes = chain([input_dim + output_dim], repeat(hidden_dim, num_layers))
         hidden = [(nn.Linear(a, b), nn.Softplus()) for a, b in pairwise(sizes)]
-        last = nn.Linear(hidden_dim if hidden else first, 1)
-        self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], last)
+        self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], nn.Linear(hidden_dim, 1))
 
     def forward(
         self, x: Float[Tensor, "batch input_dim"], y: Float[Tensor, "batch candidates output_dim"]
