@@ -25,7 +25,7 @@ IDENTITIES: dict[str, dict[str, Any]] = {
 }
 """arguments by which loggers that keep their runs elsewhere go on with one; ... is its version"""
 KEPT = {
-    "model": ("optimizer", "lr_scheduler", "decoder_options", "value_options", "tuned", "normalize"),
+    "model": ("optimizer", "lr_scheduler", "decoder_options", "value_options", "tuned", "normalize", "start"),
     "data": (
         "env", "env_options", "time_limit", "action_repeat", "num_envs", "passes", "num_batches", "seed",
         "initial_replay",

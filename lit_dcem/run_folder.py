@@ -116,14 +116,16 @@ def _moved(value: Any, before: str, there: str) -> Any:
     return {_moved(key, before, there): kept for key, kept in value.items()} if isinstance(value, dict) else value
 
 
-def _locked(folder: Path) -> IO[str]:
-    """A file that is locked as long as it is open, at most until the process ends.
+def _locked(folder: Path) -> IO[str] | None:
+    """A file that is locked as long as it is open, at most until the process ends; none where files have no locks.
 
     Raises:
         UsageError: another process has locked it.
     """
-    import fcntl  # not on Windows, where `run_folder` serves without a lock
-
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
     file = (folder / LOCK).open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

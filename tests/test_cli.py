@@ -93,6 +93,22 @@ def test_validate_and_test_print_the_error(fitted, capsys, command):
     assert sorted(fitted.rglob("*")) == before
 
 
+@pytest.mark.parametrize("command", ["validate", "test"])
+@pytest.mark.parametrize(("config", "shipped"), [("regression", "regression_dcem_0"), ("cartpole", "cartpole_d2_0")])
+def test_shipped_checkpoints_validate_and_test(tmp_path, monkeypatch, capsys, command, config, shipped):
+    monkeypatch.chdir(tmp_path)
+    few = ["--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1", "--trainer.accelerator=cpu"]
+    main([command, "--config", config, "--ckpt_path", f"checkpoints/{shipped}.ckpt", *few])
+    assert f"{command.removesuffix('idate')}/" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_without_weights_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="validate measures untrained weights"):
+        main(["validate", *CONFIG, *SMALL])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
