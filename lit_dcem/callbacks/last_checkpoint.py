@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -44,16 +45,17 @@ class LastCheckpoint(pl.Callback):
         self._has_updated = False
         self.said = "Stopped."
         """what became of the run that was stopped"""
-        self._saved_step = 0
+        self._step = self._saved_step = 0
         self._corrections: dict[str, int] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_step = trainer.global_step
+        self._step = self._saved_step = trainer.global_step
         loop = trainer.fit_loop
         if not _in_epoch(loop.epoch_progress.state_dict()):
             loop.epoch_loop.restarting = False  # with max_steps Lightning takes every checkpoint for one in an epoch
-        for number in SIGNALS:  # in place of Lightning's handlers, which restores the first ones in the end
-            signal.signal(number, self._receive)
+        if threading.current_thread() is threading.main_thread():  # where Python takes signals
+            for number in SIGNALS:  # in place of Lightning's handlers; it restores the first ones in the end
+                signal.signal(number, self._receive)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch % self.every_n_epochs == 0:
@@ -66,6 +68,8 @@ class LastCheckpoint(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if _within_epoch(trainer):
             self._save(trainer, processed=-1)
+        else:
+            self._stop_if_told(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer)
@@ -73,8 +77,13 @@ class LastCheckpoint(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let Lightning stop after this update, if any process was told to."""
-        self._has_updated = True
+        stepped, self._step = trainer.global_step > self._step, trainer.global_step
+        self._has_updated |= stepped
+        if stepped:  # gradients that are still being accumulated would be lost
+            self._stop_if_told(trainer)
+
+    def _stop_if_told(self, trainer: pl.Trainer) -> None:
+        """Let Lightning stop here, if any process was told to."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             self.received = self.received or signal.SIGTERM
             trainer._signal_connector.received_sigterm = True
