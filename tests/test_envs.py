@@ -263,6 +263,15 @@ def test_arguments_that_do_not_fit_are_refused():
             envs.load_state_dict(others.state_dict())
 
 
+def test_a_state_of_other_bounds_is_refused():
+    envs = make("Pendulum-v1")
+    envs.reset()
+    state = envs.state_dict()
+    state["bounds"] = [[-1.0], [1.0]]
+    with pytest.raises(ValueError, match=r"must have the bounds of actions .*, got \[\[-2.0\], \[2.0\]\] for"):
+        envs.load_state_dict(state)
+
+
 def test_a_replay_that_goes_another_way_is_told():
     envs = VectorEnv([Counter()])
     envs.reset()

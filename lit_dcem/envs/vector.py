@@ -73,6 +73,7 @@ class VectorEnv:
         self.time_limit = time_limit
         self.observation_dim = simulations[0].observation_dim
         self.action_dim = len(simulations[0].lower)
+        self._bounds = [simulations[0].lower.tolist(), simulations[0].upper.tolist()]
         self._members = [Member(s, action_repeat, (seed, rank, i), time_limit) for i, s in enumerate(simulations)]
 
     @property
@@ -128,7 +129,8 @@ class VectorEnv:
         return self._members[index].simulation.render(height, width)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sizes": self._sizes(), "members": [member.state_dict() for member in self._members]}
+        members = [member.state_dict() for member in self._members]
+        return {"sizes": self._sizes(), "bounds": self._bounds, "members": members}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the state was taken, with its seeds; takes as long as the running episodes have taken.
@@ -141,6 +143,9 @@ class VectorEnv:
         if state_dict["sizes"] != self._sizes():
             rule = "A state of environments must be loaded into the like of them"
             raise ValueError(f"{rule}, got {state_dict['sizes']} for {self._sizes()}.")
+        if state_dict.get("bounds", self._bounds) != self._bounds:
+            rule = "Environments must have the bounds of actions that the saved ones had"
+            raise ValueError(f"{rule}, got {self._bounds} for {state_dict['bounds']}.")
         same = [m.load_state_dict(s) for m, s in zip(self._members, state_dict["members"], strict=True)]
         if not all(same):
             warnings.warn(
