@@ -127,7 +127,7 @@ class TrainingCLI(LightningCLI):
         if config.trainer.fast_dev_run:
             return
         folder = None
-        if rank_zero_only.rank == 0:
+        if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
             folder = folder_of(Path(config.ckpt_path)) if goes_on else new_run(runs_folder(config))
             self.attempt.made = None if goes_on else folder
             log_into(config.trainer, folder, self.checkpoint or {})

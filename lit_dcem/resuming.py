@@ -103,8 +103,7 @@ def check_same_run(checkpoint: Mapping[str, Any], config: Mapping[str, Any], fol
         before, now = theirs.get("_class_path"), ours.get("class_path")
         if before is not None and before != now:
             raise UsageError(f"A run must go on with the {part} that it began with, {before}, got {now}.")
-        kept = (dict(_leaves(each)) for each in (theirs, ours.get("init_args") or {}))
-        _check_same(*kept, KEPT[part])
+        _check_same(dict(_leaves(theirs)), dict(_leaves(ours.get("init_args") or {})), KEPT[part])
     _check_same(_recorded(folder), dict(config), ("seed_everything",))
 
 

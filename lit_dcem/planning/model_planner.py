@@ -81,7 +81,7 @@ class ModelPlanner(nn.Module, ABC):
         self.warm_start = warm_start
         self.keep_plans = keep_plans
         self.sample = sample
-        self.precision = precision
+        self.precision: Precision = precision
         # The mode means CUDA graphs on a GPU, and nothing more than the default one on a CPU.
         compiled = {"mode": "reduce-overhead", "dynamic": False}
         self._returns = torch.compile(imagined_returns, **compiled) if compile else imagined_returns
