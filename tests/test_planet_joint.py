@@ -58,6 +58,7 @@ def test_the_policy_reaches_the_decoder_alone(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.slow
 def test_resumed_run_is_bit_identical(tmp_path, stop):
     fit(tmp_path / "whole", 3, make=parts)
     fit(tmp_path / "cut", stop, make=parts)

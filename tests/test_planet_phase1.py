@@ -140,7 +140,8 @@ def assert_killed_run_goes_on(path, kills, module=__name__):
     assert_same(killed, path / "whole")
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [20])
 def test_killed_run_goes_on_bit_identical(tmp_path, kills):
     assert_killed_run_goes_on(tmp_path, kills)
 
@@ -204,6 +205,7 @@ def distributed(path, module=__name__):
     return [lines(path, rank) for rank in range(2)], torch.load(path / "last.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_their_own_environments(tmp_path):
     ranks, saved = distributed(tmp_path)
     assert [len(rank) for rank in ranks] == [20, 20]

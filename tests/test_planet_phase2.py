@@ -43,6 +43,7 @@ def beliefs(count, seed=0):
 @pytest.mark.parametrize("stop", [1, 3])
 @pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 @pytest.mark.parametrize("planner", [{}, {"precision": "bfloat16", "warm_start": True}], ids=["plain", "bf16"])
+@pytest.mark.slow
 def test_resumed_run_is_bit_identical(tmp_path, stop, planner):
     fit(tmp_path / "whole", make=parts, planner=planner)
     fit(tmp_path / "cut", stop, make=parts, planner=planner)

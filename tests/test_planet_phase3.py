@@ -85,6 +85,7 @@ def test_updates_move_the_ratio(tmp_path):
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
 @pytest.mark.parametrize("options", [KEEPING, {"tuned": ALL, "learner": {"learn_std": True, "max_kl": 0.01}}])
+@pytest.mark.slow
 def test_resumed_run_is_bit_identical(tmp_path, stop, options):
     """Checkpoints are written every three of the four updates of an epoch, so mostly in its middle."""
     fit(tmp_path / "whole", 5, make=parts, **options)
@@ -268,6 +269,7 @@ def test_killed_run_goes_on_bit_identical(tmp_path):
     assert_killed_run_goes_on(tmp_path, 20, __name__)
 
 
+@pytest.mark.slow
 def test_two_processes_collect_their_own_episodes_and_learn_as_one(tmp_path):
     ranks, saved = distributed(tmp_path, __name__)
     assert [len(rank) for rank in ranks] == [16, 16]

@@ -94,8 +94,10 @@ def test_two_loggers_go_on_where_they_were(here):
     ("logger", "runs"),
     [
         (["own_logger.ProjectLogger", "--trainer.logger.save_dir=logs"], "logs/project"),
-        (["own_logger.NamelessLogger", "--trainer.logger.save_dir=logs"], "logs/project"),
-        (["false"], "runs/swingup_phase1"),
+        pytest.param(
+            ["own_logger.NamelessLogger", "--trainer.logger.save_dir=logs"], "logs/project", marks=pytest.mark.slow
+        ),
+        pytest.param(["false"], "runs/swingup_phase1", marks=pytest.mark.slow),
     ],
 )
 def test_every_run_has_a_replay_of_its_own(here, logger, runs):
@@ -162,7 +164,7 @@ def test_the_config_of_the_run_is_what_was_typed_last(here):
     "mistake",
     [
         ["cartpole", "--data=lit_dcem.RegressionData"],
-        ["phase1", "--data.init_args.sequence_length=500"],
+        ["phase1", "--data.init_args.env=Nothing-v0"],
         ["phase1", "--data.init_args.env=cheetah-run"],
         ["cartpole", "--trainer.check_val_every_n_epoch=0"],
     ],

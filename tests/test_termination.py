@@ -117,7 +117,8 @@ def test_a_certain_end_gives_finite_gradients():
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_planners_imagine_the_end_in_every_precision(precision, frozen):
+def test_planners_imagine_the_end_in_every_precision(precision, frozen, processor):
+    processor(bfloat16=True)
     model, (belief, actions, _) = model_of(1.0, torch.float32), imagined(torch.float32)
     points = actions.permute(1, 2, 0, 3).flatten(2)
     search = DCEM(num_candidates=8, num_elites=2, num_iterations=2, lower=-1.0, upper=1.0)
