@@ -13,7 +13,7 @@ from lit_dcem.callbacks.last_checkpoint import LastCheckpoint
 from lit_dcem.errors import StoppedError, UsageError
 from lit_dcem.files import disk_error
 from lit_dcem.messages import one_sentence
-from lit_dcem.run_folder import RunFolder, discard
+from lit_dcem.run_folder import CHECKPOINTS, RunFolder, discard
 
 
 class Attempt:
@@ -51,7 +51,7 @@ class Attempt:
             raise
         except Exception as error:
             if (full := disk_error(error)) is not None:
-                self._clear()
+                self._clear(of_no_use=self._has_saved_nothing)
                 raise full from error
             if self._has_updated and not isinstance(error, MisconfigurationException):
                 raise
@@ -68,8 +68,12 @@ class Attempt:
         self._clear()
         return StoppedError(code, self.last.said)
 
-    def _clear(self) -> None:
-        if self.made is not None and not self._has_updated:
+    @property
+    def _has_saved_nothing(self) -> bool:
+        return self.made is not None and not any(self.made.glob(f"{CHECKPOINTS}/*.ckpt"))
+
+    def _clear(self, of_no_use: bool = False) -> None:
+        if self.made is not None and (of_no_use or not self._has_updated):
             discard(self.made)
 
 

@@ -26,6 +26,7 @@ from lit_dcem.experiments.planet import Planet
 from lit_dcem.figures.video import FRAMES_PER_SECOND, SUFFIXES, Film, episode_frames, write_video
 from lit_dcem.files import check_writable, open_replacing
 from lit_dcem.lightning_cli import Parser, one_sentence
+from lit_dcem.overlays import check_configs
 from lit_dcem.planning.cartpole import CartpolePlanner, FullSpacePlanner, trajectories_of
 from lit_dcem.planning.cartpole_pca import PCAPlanner
 from lit_dcem.planning.cem_planner import CEMPlanner
@@ -62,6 +63,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         UsageError: what was typed cannot be done.
     """
+    check_configs(arguments)
     parser = _parser()
     options = parser.parse_args(arguments)
     _check(options)
@@ -116,6 +118,7 @@ def _check(options: Namespace) -> None:
     """What holds for every kind of planner."""
     for name in ("seeds", "episodes", "steps"):
         _require(options[name] >= 1, f"--{name} must be at least 1", options[name])
+    _require(0 <= options.seed < 2**63, "--seed must be at least 0 and below 2**63", options.seed)
     if options.video is not None:
         _require(Path(options.video).suffix in SUFFIXES, f"--video must end in {' or '.join(SUFFIXES)}", options.video)
     given = {f"--{name}": options[name] for name in ("out", "video") if options[name] is not None}

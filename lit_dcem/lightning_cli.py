@@ -21,6 +21,7 @@ from lit_dcem.attempt import Attempt
 from lit_dcem.callbacks.config_file import ConfigFile
 from lit_dcem.callbacks.history import History
 from lit_dcem.callbacks.log_positions import LogPositions
+from lit_dcem.callbacks.monitors import Monitors
 from lit_dcem.callbacks.parameter_summary import ParameterSummary
 from lit_dcem.callbacks.random_states import RandomStates
 from lit_dcem.checkpoint import check_weights, read_checkpoint
@@ -28,7 +29,7 @@ from lit_dcem.checkpoint_io import SafeCheckpointIO
 from lit_dcem.errors import UsageError
 from lit_dcem.messages import one_sentence
 from lit_dcem.overlays import spell_out
-from lit_dcem.resuming import check_same_run, log_into, newest_checkpoint, runs_folder
+from lit_dcem.resuming import check_intervals, check_same_run, log_into, newest_checkpoint, runs_folder
 from lit_dcem.run_folder import RunFolder, folder_of, new_run
 from lit_dcem.trust import remember
 
@@ -60,7 +61,7 @@ def run(arguments: list[str]) -> None:
                 save_config_callback=ConfigFile,
                 # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
                 load_from_checkpoint_support=False,
-                trainer_defaults={"callbacks": [RandomStates(), History()], "inference_mode": False},
+                trainer_defaults={"callbacks": [RandomStates(), History(), Monitors()], "inference_mode": False},
             )
     finally:
         sys.argv = typed
@@ -107,6 +108,7 @@ class TrainingCLI(LightningCLI):
         for part in ("trainer", "model", "data"):
             if not isinstance(config.get(part), Namespace):
                 raise UsageError(f"{part} must be a mapping of options, got {config.get(part)}.")
+        check_intervals(config.trainer)
         if config.ckpt_path == "last":
             config.ckpt_path = str(newest_checkpoint(config))
         self.checkpoint = None if config.ckpt_path is None else read_checkpoint(config.ckpt_path)

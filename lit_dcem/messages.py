@@ -24,10 +24,16 @@ RULES = [
     (r"argument (?:\S+/)?([^:]+): invalid float value: '(.*)'", r"\1 must be a number, got \2"),
     (r"(?:File does not exist|Path is not a file|Path does not exist): '?(.+?)'?", r"must be an existing file, got \1"),
     (r"Problems parsing config: (.+)", r"A config must be YAML, got a text that is not: \1"),
+    (r"Unexpected config:\s*", "A config must map options to values, got nothing"),
     (r"Unexpected config: (.+)", r"A config must map options to values, got \1"),
     (r"Problem with given class_path '(.+?)':? (.+)", r"must be a class that can be imported and built, got \1 (\2)"),
     (r"Import path does not correspond to a subclass of (.+)", r"must be a \1, got VALUE"),
     (r"Import path (\S+) does not correspond to a subclass of (.+)", r"must be a \2, got \1"),
+    (r"(?:Expected a dot import path string|Unexpected import path format):\s*", CLASS + " nothing"),
+    (
+        r"Type .+ expects a function or a callable class: Expected '(.+)' to be a subclass of <class '(.+)'>.*",
+        r"must be a \2, got \1",
+    ),
     (r"(?:Expected a dot import path string|Unexpected import path format): (.*)", CLASS + r" \1"),
     (
         r"Type .+ expects a function or a callable class: Expected a dot import path string.* Got value: (.*)",

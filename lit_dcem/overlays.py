@@ -12,6 +12,8 @@ import yaml
 from lit_dcem.errors import UsageError
 
 MARK = "only_what_is_there"
+DEEPEST = 100
+"""levels of a config"""
 OPTIONS = ("--config", "-c")
 
 
@@ -24,6 +26,7 @@ def spell_out(arguments: list[str]) -> list[str]:
     Raises:
         UsageError: such a config without one before it.
     """
+    check_configs(arguments)
     spelled: list[str] = []
     before: dict[str, Any] = {}
     words = iter(arguments)
@@ -38,6 +41,30 @@ def spell_out(arguments: list[str]) -> list[str]:
             spelled += typed
             before = _merged(before, content)
     return spelled
+
+
+def check_configs(arguments: list[str]) -> None:
+    """Raise a UsageError for a config that a parser would choke on: no text, or a tree that contains itself."""
+    words = iter(arguments)
+    for word in words:
+        path = _config(word, words)[1]
+        if path and Path(path).is_file():
+            try:
+                _check_depth(yaml.safe_load(Path(path).read_text(encoding="utf-8")), path)
+            except UnicodeDecodeError as error:
+                raise UsageError(f"A config must be text in UTF-8, got other bytes in {path}.") from error
+            except RecursionError:
+                raise UsageError(f"A config must have at most {DEEPEST} levels, got more in {path}.") from None
+            except yaml.YAMLError:  # the parser says where
+                continue
+
+
+def _check_depth(value: Any, path: str, depth: int = 0) -> None:
+    if depth > DEEPEST:
+        raise UsageError(f"A config must have at most {DEEPEST} levels, got more in {path}.")
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        _check_depth(child, path, depth + 1)
 
 
 def _config(word: str, words: Iterator[str]) -> tuple[list[str], str | None]:

@@ -24,6 +24,15 @@ IDENTITIES: dict[str, dict[str, Any]] = {
     "CometLogger": {"experiment_key": ...},
 }
 """arguments by which loggers that keep their runs elsewhere go on with one; ... is its version"""
+LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "log_every_n_steps": 0,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "val_check_interval": 0,
+}
+"""smallest values of options of the Trainer"""
 KEPT = {
     "model": ("optimizer", "lr_scheduler", "decoder_options", "value_options", "tuned", "normalize", "start"),
     "data": (
@@ -43,6 +52,16 @@ def runs_folder(config: Namespace) -> Path:
         place = config.trainer.get("default_root_dir") or RUNS
     name = next((arguments.get(each) for each in NAMES if arguments.get(each)), None) or _config_name(config)
     return Path(place) / str(name)
+
+
+def check_intervals(trainer: Namespace) -> None:
+    """Raise a UsageError for an interval that Lightning would only stumble over in training."""
+    for name, least in LEAST.items():
+        value = trainer.get(name)
+        if isinstance(value, (int, float)) and not value >= least:
+            raise UsageError(f"trainer.{name} must be at least {least}, got {value}.")
+    if trainer.get("val_check_interval") == 0:
+        raise UsageError("trainer.val_check_interval must be above 0, got 0.")
 
 
 def loggers_of(trainer: Namespace) -> list[Namespace]:

@@ -227,6 +227,8 @@ def nonsense(option: str, value: Any) -> list[str]:
     if isinstance(value, str):
         return ["[]", "{}", "no such thing"]
     values += ["nan", ".nan", "inf", "1e400", "-.inf"]
+    if name in ("lower", "upper"):  # no bound on that side
+        values = [value for value in values if value not in {"lower": ("-.inf",), "upper": ("inf", "1e400")}[name]]
     if name not in ANY_NUMBER:
         values += ["-1"] if name in MAY_BE_ZERO else ["0", "-1"]
     if isinstance(value, int):
@@ -278,8 +280,7 @@ def options_that_fail_late() -> Iterator[Case]:
     yield fit("regression", "--model.init_args.optimizer.init_args.betas=[2, 0.9]")
     yield fit("regression", "--model.init_args.optimizer.init_args.betas=[0.9]")
     for experiment in ("phase1", "phase2", "joint"):
-        yield fit(experiment, "--data.init_args.sequence_length=2000")
-        yield fit(experiment, "--data.init_args.sequence_length=1")
+        yield fit(experiment, "--data.init_args.sequence_length=0")
     for experiment in ("phase1", "phase2", "phase3", "joint"):
         yield fit(experiment, "--data.init_args.action_repeat=1000000")
         yield fit(experiment, "--data.init_args.env=nothing-here")
@@ -467,7 +468,8 @@ BAD_CHECKPOINTS = (
 @kind(fast=24)
 def checkpoints() -> Iterator[Case]:
     for path in BAD_CHECKPOINTS:
-        yield fit("regression", f"--ckpt_path={path}")
+        if not name.startswith("argument"):  # the config wins over that of the checkpoint
+            yield fit("regression", f"--ckpt_path={path}")
         yield fit("regression", f"--ckpt_path={path}", command="validate")
         yield Case(["evaluate", f"--checkpoint={path}"])
         yield Case(["export", path, "out.ckpt"])
@@ -518,7 +520,7 @@ TRAINER = {
     "fast_dev_run": ("abc", "-1", "[]"),
     "val_check_interval": ("abc", "0", "-1", "2.5", "1000", "nan", "[]"),
     "check_val_every_n_epoch": ("abc", "0", "-1", "1.5", "[]"),
-    "log_every_n_steps": ("abc", "0", "-1", "1.5", "[]"),
+    "log_every_n_steps": ("abc", "-1", "1.5", "[]"),
     "accumulate_grad_batches": ("abc", "0", "-1", "1.5", "[]"),
     "num_sanity_val_steps": ("abc", "-2", "1.5", "[]"),
     "gradient_clip_val": ("abc", "-1", "nan", "[]"),
@@ -548,7 +550,7 @@ def trainer_options() -> Iterator[Case]:
 
 @kind(fast=6)
 def intervals_of_every_experiment() -> Iterator[Case]:
-    zeros = ("check_val_every_n_epoch", "log_every_n_steps", "accumulate_grad_batches", "val_check_interval")
+    zeros = ("check_val_every_n_epoch", "accumulate_grad_batches", "val_check_interval")
     for option, experiment in itertools.product(zeros, EXPERIMENTS):
         yield fit(experiment, f"--trainer.{option}=0")
     for experiment, (name, bad) in itertools.product(EXPERIMENTS, (("every_n_epochs", "-1"), ("save_top_k", "-7"))):

@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.data.regression import RegressionData
 from lit_dcem.experiments.embedding_loss import EmbeddingLoss
-from lit_dcem.experiments.training import check_precision, optimize, refuse_data
+from lit_dcem.experiments.training import check_horizon, check_precision, optimize, refuse_data
 from lit_dcem.models.action_decoder import ActionDecoder
 from lit_dcem.models.cartpole import rollout_cost
 from lit_dcem.solvers.cem import DCEM
@@ -57,6 +57,9 @@ class CartpoleEmbedding(pl.LightningModule):
         ValueError: an option out of range.
     """
 
+    metrics = ("train/cost", "val/cost", "val/cost_paper", "val/improvement")
+    """what a callback can watch"""
+
     def __init__(
         self,
         decoder: ActionDecoder,
@@ -75,6 +78,7 @@ class CartpoleEmbedding(pl.LightningModule):
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
         if not 0 < initial_std < math.inf:
             raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
+        check_horizon(decoder.latent_dim, solver, training_solver or solver)
         if decoder.action_dim != 1:
             raise ValueError(f"The cartpole has one force a step, so action_dim must be 1, got {decoder.action_dim}.")
         self.decoder = decoder

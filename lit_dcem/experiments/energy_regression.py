@@ -18,6 +18,7 @@ from torchmetrics import MeanSquaredError
 from lit_dcem.data.cartpole import CartpoleStates
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.experiments.training import (
+    check_horizon,
     check_loss_over_iterates,
     check_precision,
     discounts,
@@ -72,6 +73,7 @@ class EnergyRegression(pl.LightningModule):
     ) -> None:
         super().__init__()
         check_loss_over_iterates(loss_iterations, loss_discount)
+        check_horizon(energy.output_dim, solver, training_solver or solver)
         if validation_repeats < 1:
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
         if not 0 < initial_std < math.inf:
@@ -87,6 +89,7 @@ class EnergyRegression(pl.LightningModule):
         self.validation_iterations = tuple(validation_iterations)
         self.validation_repeats = validation_repeats
         self._training_loss = torch.compile(self.loss, fullgraph=True) if compile else self.loss
+        self.metrics = ("train/loss", "val/mse", *(f"val/mse_{n}" for n in self.validation_iterations))
         self.mse = MeanSquaredError()
         self.mse_after = torch.nn.ModuleDict({str(n): MeanSquaredError() for n in self.validation_iterations})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -43,6 +44,14 @@ def check_precision(module: pl.LightningModule, *refused: str) -> None:
         warn_if_slow(module.trainer.strategy.root_device)
 
 
+def check_horizon(dim: int, *solvers: nn.Module) -> None:
+    """Raise a ValueError for a solver whose horizon does not divide the size of what it searches."""
+    for solver in solvers:
+        horizon = getattr(solver, "options", {}).get("horizon", 1)
+        if dim % horizon:
+            raise ValueError(f"horizon of a solver must divide the size of its answers, got {horizon} and {dim}.")
+
+
 def iterates(solution: Solution) -> Float[Tensor, "iterations batch dim"]:
     """The first mean of a traced solution, and the ones after each iteration."""
     assert solution.trace is not None
@@ -69,6 +78,9 @@ def optimize(
         ValueError: a scheduler that would fail at its first step, which is an epoch away.
     """
     built = optimizer(parameters)
+    for group in built.param_groups:
+        if not 0 <= float(group.get("lr", 0)) < math.inf:
+            raise ValueError(f"lr must be at least 0 and finite, got {group['lr']}.")
     if lr_scheduler is None:
         return built
     _try_out(optimizer, lr_scheduler)
@@ -90,6 +102,8 @@ def _try_out(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable) ->
     except ArithmeticError as error:
         name = type(scheduler).__name__
         raise ValueError(f"lr_scheduler must be able to step, got {name} with options that make {error}.") from error
+    if not math.isfinite(float(built.param_groups[0].get("lr", 0))):
+        raise ValueError(f"lr_scheduler must keep lr finite, got {built.param_groups[0]['lr']} after a step.")
 
 
 def refuse_data(module: pl.LightningModule, *kinds: type[pl.LightningDataModule]) -> None:
