@@ -120,7 +120,7 @@ def check_same_run(checkpoint: Mapping[str, Any], config: Mapping[str, Any], fol
     for part, key in hyper_parameters.items():
         theirs, ours = checkpoint.get(key) or {}, config.get(part) or {}
         before, now = theirs.get("_class_path"), ours.get("class_path")
-        if before is not None and before != now:
+        if "_class_path" in theirs and before != now:
             raise UsageError(f"A run must go on with the {part} that it began with, {before}, got {now}.")
         _check_same(dict(_leaves(theirs)), dict(_leaves(ours.get("init_args") or {})), KEPT[part])
     _check_same(_recorded(folder), dict(config), ("seed_everything",))
