@@ -158,7 +158,7 @@ def fit(experiment: str, *options: str, command: str = "fit") -> Case:
 # ---- configs -------------------------------------------------------------------------------------------------------
 
 
-@kind(fast=40)
+@kind(fast=30)
 def config_files() -> Iterator[Case]:
     good = [f"--config={CONFIGS / 'regression.yaml'}", f"--config={CONFIGS / 'debug.yaml'}"]
     for name in BAD_YAML:
@@ -627,7 +627,7 @@ def full_disk() -> Iterator[Case]:
     yield Case(fit("regression").arguments, 20_000)
 
 
-@kind(fast=60)
+@kind(fast=36)
 def figures() -> Iterator[Case]:
     for number in ("0", "16", "-1", "1.5", "abc", "", "2000", "1e1", "nan", "all "):
         yield Case(["figure", number])

@@ -93,8 +93,10 @@ def test_validate_and_test_print_the_error(fitted, capsys, command):
     assert sorted(fitted.rglob("*")) == before
 
 
-@pytest.mark.parametrize("command", ["validate", "test"])
-@pytest.mark.parametrize(("config", "shipped"), [("regression", "regression_dcem_0"), ("cartpole", "cartpole_d2_0")])
+@pytest.mark.parametrize(
+    ("command", "config", "shipped"),
+    [("validate", "regression", "regression_dcem_0"), ("test", "cartpole", "cartpole_d2_0")],
+)
 def test_shipped_checkpoints_validate_and_test(tmp_path, monkeypatch, capsys, command, config, shipped):
     monkeypatch.chdir(tmp_path)
     few = ["--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1", "--trainer.accelerator=cpu"]

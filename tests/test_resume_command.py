@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+import yaml
 from command_runs import EXPERIMENTS, assert_same_run, command, folder, typed
 
 from lit_dcem.cli import main
@@ -30,6 +31,7 @@ def epoch_by_epoch(tmp_path, monkeypatch, experiment, epochs):
         random.seed(number)
         fit(tmp_path / "resumed", monkeypatch, experiment, number, "--ckpt_path=last")
     assert_same_run(straight, resumed)
+    assert yaml.safe_load((resumed / "config.yaml").read_text())["trainer"]["max_epochs"] == epochs  # typed last
 
 
 @pytest.mark.parametrize("experiment", ["cartpole", "phase1 averaged", "phase3"])  # all of them, below
@@ -43,6 +45,7 @@ def test_resumed_after_every_epoch_is_the_same_as_straight(experiment, tmp_path,
     epoch_by_epoch(tmp_path, monkeypatch, experiment, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
 def test_a_run_of_steps_resumes_between_epochs(tmp_path, monkeypatch):
     def steps(name, number, *more):
