@@ -7,19 +7,17 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ActionConfigFile, Namespace
 from pytorch_lightning.utilities.seed import isolate_rng
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from lit_dcem import evaluate_rollouts
 from lit_dcem.checkpoint import shipped
 from lit_dcem.data.cartpole import held_out_states, validation_states
 from lit_dcem.errors import UsageError
+from lit_dcem.evaluate_table import Report, table_of
 from lit_dcem.evaluation import Episode, bootstrap_interval, control, plan_costs
 from lit_dcem.experiments.cartpole_embedding import EXPERT_COST, CartpoleEmbedding
 from lit_dcem.experiments.planet import Planet
@@ -36,25 +34,6 @@ from lit_dcem.runs import checkpoint_of, load_module
 
 STATES: dict[str, Callable[[], Tensor]] = {"validation": validation_states, "held-out": held_out_states}
 ENVIRONMENTS = ("cartpole-swingup",)
-Report = dict[str, Any]
-"""The numbers of one planner, as they go into the JSON file."""
-ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "cost": ("mean cost", lambda value: f"{value:.2f}"),
-    "cost_interval": ("  95% interval over states", lambda value: f"{value[0]:.2f} .. {value[1]:.2f}"),
-    "cost_std_over_seeds": ("  standard deviation over seeds", lambda value: "-" if value is None else f"{value:.2f}"),
-    "improvement": (f"  over the paper's expert ({EXPERT_COST})", lambda value: f"x {value:.3f}"),
-    "seconds_upright": ("seconds upright", lambda value: f"{value:.2f}"),
-    "balanced": ("balanced at the end", lambda value: f"{value:.0%}"),
-    "trajectories": ("trajectories a plan", lambda value: "-" if value is None else f"{value:,}"),
-    "seconds": ("seconds to plan for all states", lambda value: f"{value:.3f}"),
-    "median": ("median return", lambda value: f"{value:.1f}"),
-    "quartiles": ("  quartiles", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
-    "mean": ("mean return", lambda value: f"{value:.1f}"),
-    "mean_interval": ("  95% interval", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
-    "trajectories_a_decision": ("trajectories a decision", lambda value: f"{value:,}"),
-    "seconds_per_decision": ("seconds a decision, one environment", lambda value: f"{value:.4f}"),
-}
-"""Entries of a report that the table shows: title and format."""
 
 
 def run(arguments: list[str]) -> None:
@@ -73,7 +52,7 @@ def run(arguments: list[str]) -> None:
         reports, film = evaluate_rollouts.reports(module, planner, options, console)
     else:
         reports, film = _cartpole(*_cartpole_planner(module, parser, options), options, console)
-    console.print(_table(reports))
+    console.print(table_of(reports))
     if options.out is not None:
         _write(options, reports)
     if film is not None:  # the last, as it needs the most room
@@ -232,17 +211,6 @@ def _warm_up(planner: nn.Module, states: Tensor) -> None:
     fits = isinstance(forces, Tensor) and forces.dim() == 2 and len(forces) == 1
     got = list(forces.shape) if isinstance(forces, Tensor) else type(forces).__name__
     _require(fits, "A planner must map states [1, 5] to forces [1, H]", f"{got} of {type(planner).__name__}")
-
-
-def _table(reports: dict[str, Report]) -> Table:
-    """A column for each planner."""
-    table = Table("", box=SIMPLE_HEAD)
-    for name in reports:
-        table.add_column(name, justify="right")
-    for key, (title, show) in ROWS.items():
-        if all(key in report for report in reports.values()):
-            table.add_row(title, *[show(report[key]) for report in reports.values()])
-    return table
 
 
 def _write(options: Namespace, reports: dict[str, Report]) -> None:

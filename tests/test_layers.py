@@ -17,7 +17,7 @@ LEVELS = [
     {"figures", "callbacks", "sweep"},
     {"attempt", "resuming"},
     {"lightning_cli"},
-    {"evaluate_rollouts"},
+    {"evaluate_rollouts", "evaluate_table"},
     {"evaluate"},
     {"cli"},
     {"__main__"},
