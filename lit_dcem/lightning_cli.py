@@ -139,8 +139,7 @@ class TrainingCLI(LightningCLI):
         self.first_callbacks += [self.attempt.folder, LogPositions()]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
-            given = config.trainer.callbacks
-            config.trainer.callbacks = given and [each for each in given if not _writes_last(each)]
+            config.trainer.callbacks = [each for each in _callbacks(config.trainer) if not _writes_last(each)]
 
     def _only_measure(self, config: Any) -> None:
         """Print the metrics, and leave no files."""
@@ -148,7 +147,7 @@ class TrainingCLI(LightningCLI):
         if self.checkpoint is None:
             rank_zero_warn(f"{self.config.subcommand} measures untrained weights, as there is no --ckpt_path.")
         serve_training = ("ModelCheckpoint", "LearningRateMonitor", "WeightAveraging")
-        kept = [each for each in trainer.callbacks or [] if not each.class_path.endswith(serve_training)]
+        kept = [each for each in _callbacks(trainer) if not each.class_path.endswith(serve_training)]
         trainer.callbacks, trainer.logger, trainer.enable_checkpointing = kept, False, False
         self.save_config_callback = None
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
@@ -190,6 +189,12 @@ class TrainingCLI(LightningCLI):
             score = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
             said.insert(0, f"best {score} in {_short(checkpoints.best_model_path)}")
         rank_zero_info(f"Done; {'; '.join(said)}.")
+
+
+def _callbacks(trainer: Namespace) -> list[Namespace]:
+    """The callbacks of a config, which may be none, one, or a list."""
+    given = trainer.callbacks or []
+    return given if isinstance(given, list) else [given]
 
 
 def _writes_last(callback: Any) -> bool:

@@ -54,6 +54,13 @@ def test_fit_writes_a_run_folder(fitted):
     assert any("tfevents" in name for name in names)
 
 
+def test_a_single_callback_needs_no_list(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("one.yaml").write_text("trainer: {callbacks: {class_path: pytorch_lightning.callbacks.LearningRateMonitor}}\n")
+    main([*FIT, "--config=one.yaml"])
+    main(["validate", *FIT[1:], "--config=one.yaml", "--ckpt_path", str(RUN / "checkpoints/last.ckpt")])
+
+
 def test_fit_ends_by_saying_where_everything_is(fitted, caplog):
     said = caplog.get_records("setup")[-1].getMessage()
     assert "see its curves: tensorboard --logdir runs/regression/version_0" in said
