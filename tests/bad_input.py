@@ -158,7 +158,7 @@ def fit(experiment: str, *options: str, command: str = "fit") -> Case:
 # ---- configs -------------------------------------------------------------------------------------------------------
 
 
-@kind(fast=30)
+@kind(fast=24)
 def config_files() -> Iterator[Case]:
     good = [f"--config={CONFIGS / 'regression.yaml'}", f"--config={CONFIGS / 'debug.yaml'}"]
     for name in BAD_YAML:
@@ -261,7 +261,7 @@ for _experiment in EXPERIMENTS:
     def _cases(experiment: str = _experiment) -> Iterator[Case]:
         return _options(experiment)
 
-    KINDS[f"options_of_{_experiment}"] = _cases, 8
+    KINDS[f"options_of_{_experiment}"] = _cases, 6
 
 
 @kind(fast=8)
@@ -534,7 +534,7 @@ TRAINER = {
     "detect_anomaly": ("abc", "3"),
     "default_root_dir": ("a_file/runs", "/proc/nowhere", "[]"),
     "logger.init_args.save_dir": ("a_file/runs", "/proc/nowhere", "[]", ""),
-    "logger.init_args.name": ("[]", "{}", "../../../../../proc/nowhere"),
+    "logger.init_args.name": ("[]", "{}", "../../../../../../../../../../../../proc/nowhere"),
     "barebones": ("true", "abc"),
     "sync_batchnorm": ("abc",),
     "use_distributed_sampler": ("abc",),

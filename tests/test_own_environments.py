@@ -81,6 +81,7 @@ def test_episodes_shorter_than_a_sequence_train_measure_and_chain(tmp_path, monk
     main(command(2, OPTIONS[0], other_order, ENDS, *start))
 
 
+@pytest.mark.slow
 def test_without_a_limit_episodes_are_cut_off_and_both_are_told(tmp_path, monkeypatch, recwarn):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(making, "LONGEST", 40)

@@ -262,6 +262,7 @@ def learned(path, env, weight):
     return trainer.callback_metrics
 
 
+@pytest.mark.slow
 def test_a_fall_is_avoided_only_where_the_end_is_predicted(tmp_path, cliff):
     metrics = learned(tmp_path / "with", cliff, 1.0)
     assert metrics["val/return"] == pytest.approx(12 * 0.4), "the most there is"

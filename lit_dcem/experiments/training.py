@@ -78,7 +78,7 @@ def optimize(
         ValueError: a scheduler that would fail at its first step, which is an epoch away.
     """
     built = optimizer(parameters)
-    for group in built.param_groups:
+    for group in (built.defaults, *built.param_groups):
         if not 0 <= float(group.get("lr", 0)) < math.inf:
             raise ValueError(f"lr must be at least 0 and finite, got {group['lr']}.")
     if lr_scheduler is None:
