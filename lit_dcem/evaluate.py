@@ -44,7 +44,10 @@ def run(arguments: list[str]) -> None:
     """
     check_configs(arguments)
     parser = _parser()
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except ValueError as error:  # of a path that cannot be one
+        raise UsageError(one_sentence(str(error))) from error
     _check(options)
     console, module = Console(), load_module(checkpoint_of(options.checkpoint)) if options.checkpoint else None
     if isinstance(module, Planet):

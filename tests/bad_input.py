@@ -203,7 +203,18 @@ ANY_NUMBER = {"lower", "upper", "x_offset", "x_scale", "y_scale", "eta_min", "la
 MAY_BE_ZERO = {
     *("temperature", "num_kept", "noise_exponent", "min_std", "initial_replay", "logit_cost", "free_nats", "kl_weight"),
     *("observation_weight", "reward_weight", "answer", "best", "elites", "exploration_noise", "update_interval"),
-    *("seed_updates", "value_steps", "patience", "seed", "lr", "eps", "policy_weight", "kl_balance", "momentum"),
+    *(
+        "num_layers",
+        "seed_updates",
+        "value_steps",
+        "patience",
+        "seed",
+        "lr",
+        "eps",
+        "policy_weight",
+        "kl_balance",
+        "momentum",
+    ),
 }
 SIZES = {"hidden_dim", "deter_dim", "stoch_dim", "latent_dim", "num_candidates", "batch_size", "num_elites"}
 """what memory is made for, so that too large is a mistake of its own"""
