@@ -155,3 +155,53 @@ def test_gradients_match_finite_differences():
 def test_what_cannot_be_raises_one_sentence(options, message):
     with pytest.raises(ValueError, match=rf"^{message}\.$"):
         ActionDecoder(**{"latent_dim": 2, "horizon": 4, "action_dim": 2, **options})
+
+
+def test_a_condition_counts_as_if_it_were_part_of_z():
+    decoder = ActionDecoder(2, 3, 2, hidden_dim=4, condition_dim=5)
+    latent, condition = torch.randn(6, 7, 2), torch.randn(6, 1, 5)
+    together = torch.cat([latent, condition.expand(6, 7, 5)], -1)
+    weight = torch.cat([decoder.layers[0].weight, decoder.condition.weight], 1)
+    hidden = nn.functional.linear(together, weight, decoder.layers[0].bias)
+    expected = decoder.squash(decoder.layers[1:](hidden).unflatten(-1, (3, 2)))
+    assert_close(decoder(latent, condition), expected)
+
+
+@pytest.mark.parametrize(("condition_dim", "given"), [(0, torch.zeros(4)), (4, None), (4, torch.zeros(3))])
+def test_another_condition_than_the_decoders_is_refused(condition_dim, given):
+    decoder = ActionDecoder(2, 3, condition_dim=condition_dim)
+    with pytest.raises(ValueError, match=f"condition must have the {condition_dim} numbers of condition_dim, got"):
+        decoder(torch.zeros(2), given)
+
+
+def test_a_plan_that_is_a_step_older_lies_in_the_space_again():
+    """For any plan, one at the bounds of its actions too, and whatever the state is now."""
+    decoder = ActionDecoder(3, 6, 2, hidden_dim=8, condition_dim=4, blends_rest=True, lower=[-1.0, 0.0], upper=3.0)
+    plan = decoder(torch.randn(5, 3), torch.randn(5, 4)).detach()
+    plan[0] = torch.tensor([-1.0, 3.0])
+    rest = torch.cat([plan[:, 1:], plan[:, -1:]], 1)
+    anywhere = torch.cat([torch.randn(5, 2), torch.ones(5, 1)], 1)
+    assert_close(decoder(anywhere, torch.randn(5, 4), rest), rest, atol=5e-4, rtol=0)
+
+
+def test_the_last_number_of_z_is_the_share_of_the_rest():
+    decoder, condition = ActionDecoder(2, 6, hidden_dim=8, condition_dim=4, blends_rest=True), torch.randn(4)
+    rest = 2 * torch.rand(6, 1) - 1
+    alone = decoder(torch.tensor([0.5, 0.0]), condition)
+    assert_close(decoder(torch.tensor([0.5, -0.7]), condition, rest), alone)
+    assert_close(decoder(torch.tensor([0.5, 0.9]), condition, torch.full((6, 1), torch.nan)), alone)
+    half = decoder.squash((decoder.unsquash(alone) + decoder.unsquash(rest)) / 2)
+    assert_close(decoder(torch.tensor([0.5, 0.5]), condition, rest), half)
+
+
+def test_a_mixture_has_gradients_to_all_that_it_is_made_of():
+    decoder = ActionDecoder(3, 4, 2, hidden_dim=4, condition_dim=2, blends_rest=True).double()
+    inputs = [torch.tensor([0.2, -0.4, 0.6]), torch.randn(2), 2 * torch.rand(4, 2) - 1]
+    given = [each.double().requires_grad_() for each in inputs]
+    assert torch.autograd.gradcheck(decoder, given)
+
+
+@pytest.mark.parametrize("options", [{"condition_dim": -1}, {"latent_dim": 1, "blends_rest": True}])
+def test_conditions_and_mixtures_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match="condition_dim must be at least 0, and latent_dim at least 2"):
+        ActionDecoder(**{"latent_dim": 2, "horizon": 4, **options})

@@ -131,6 +131,25 @@ def test_options_out_of_range_are_refused(options, says):
         module(**options)
 
 
+def test_a_decoder_that_sees_the_state_plans_for_each_state():
+    torch.manual_seed(0)
+    decoder = ActionDecoder(2, 20, hidden_dim=16, init_scale=2.0, lower=-100.0, upper=100.0, condition_dim=5)
+    model, states = CartpoleEmbedding(decoder, DCEM(**SMALL)), validation_states()[:3]
+    latents = torch.rand(3, 7, 2)
+    costs = model.objective(states)(latents)
+    for state, points, cost in zip(states, latents, costs, strict=True):
+        assert_close(cost, rollout_cost(state, decoder(points, state).squeeze(-1)), rtol=1e-5, atol=1e-4)
+    assert model(states).shape == (3, 20)
+    model.loss(states).backward()
+    assert decoder.condition.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("options", [{"condition_dim": 4}, {"blends_rest": True}])
+def test_other_conditions_of_the_decoder_are_refused(options):
+    with pytest.raises(ValueError, match="condition_dim 0 or 5, and no blends_rest, got"):
+        CartpoleEmbedding(ActionDecoder(2, 20, **options), DCEM())
+
+
 def test_a_decoder_of_two_forces_is_refused():
     with pytest.raises(ValueError, match="action_dim must be 1, got 2"):
         CartpoleEmbedding(ActionDecoder(2, 20, action_dim=2), DCEM())

@@ -117,7 +117,7 @@ def test_star_is_at_the_cheapest_point():
     class Push:
         """Constant forces of 100 z1 + 50 z2 newtons: the surface is a valley known from a scan over forces."""
 
-        def decode(self, latents):
+        def decode(self, latents, states):
             return (latents @ torch.tensor([100.0, 50.0])).unsqueeze(-1).expand(*latents.shape[:-1], 20)
 
     panels = axes(cost_surfaces({"a": Push(), "b": module()}, STATES), 4)
@@ -132,7 +132,7 @@ def test_star_is_at_the_cheapest_point():
 
 def test_surface_has_the_first_latent_across():
     class Corner:
-        def decode(self, latents):
+        def decode(self, latents, states):
             return 1e4 * (latents != torch.tensor([1.0, -1.0])).any(-1, keepdim=True).expand(-1, 20)
 
     costs = surface(Corner(), STATES[0], points=5)

@@ -160,7 +160,7 @@ def test_searches_are_drawn_a_row_an_iteration_and_a_column_a_dimension(monkeypa
     assert [axis.get_title() for axis in panels[:2]] == ["dimension 1", "dimension 2"]
     assert all(axis.get_ylim() == (-1, 1) for axis in panels)
     candidates = torch.cat([searches[0][i].candidates for i in (0, 4, 6, 9)])
-    sequences = controller().planner.decode(candidates).permute(0, 3, 1, 2).flatten(0, 1).detach().numpy()
+    sequences = controller().planner.decoder(candidates).permute(0, 3, 1, 2).flatten(0, 1).detach().numpy()
     assert sequences.shape == (4 * 2, 100, 7)
     for figure in figures:  # the same draws every time
         drawn = np.array([[line.get_ydata() for line in axis.lines] for axis in figure.axes])

@@ -113,7 +113,7 @@ def test_a_cost_of_logits_keeps_actions_off_their_bounds(tmp_path):
     actions = []
     for cost in (0.0, 50.0):
         phase, *_ = fit(tmp_path / str(cost), make=parts, logit_cost=cost, **fast)
-        actions.append(phase.planner.decode(torch.randn(100, 2)).abs().mean().item())
+        actions.append(phase.planner.decoder(torch.randn(100, 2)).abs().mean().item())
     assert actions[1] < 0.7 * actions[0]
 
 

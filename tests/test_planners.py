@@ -8,7 +8,7 @@ import torch
 from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, ModelPolicy, WorldModel
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.observation_scale import ObservationScale
-from lit_dcem.planning.model_planner import imagined_returns
+from lit_dcem.planning.model_planner import Rest, imagined_returns
 
 HORIZON, ACTIONS = 3, 2
 BOUNDS = {"temperature": 0.0, "lower": -1.0, "upper": 1.0}
@@ -89,10 +89,54 @@ def test_finds_the_optimum_of_a_linear_model_for_each_environment(answer):
 def test_a_decoder_that_is_the_identity_finds_the_same_optimum():
     belief = place([1.0, -0.5], [-0.8, 0.2])
     decoder = ActionDecoder(HORIZON * ACTIONS, HORIZON, ACTIONS, hidden_dim=4)
-    decoder.layers = torch.nn.Identity()  # what remains is the squashing: 2 sigmoid(z) - 1
+    decoder.layers = torch.nn.Sequential(torch.nn.Identity())  # what remains is the squashing: 2 sigmoid(z) - 1
     planner = LatentPlanner(decoder, DCEM(**{**SEARCH, "lower": -3.0, "upper": 3.0}), initial_std=1.0)
     actions, _ = act(planner, LinearModel(), belief)
     torch.testing.assert_close(actions, best_actions(belief.deter)[:, 0], atol=0.06, rtol=0)
+
+
+def seeing(**options):
+    """A planner whose decoder sees the belief, `ACTIONS` and one numbers, and blends in the rest of the last plan."""
+    torch.manual_seed(0)
+    decoder = ActionDecoder(3, HORIZON, ACTIONS, hidden_dim=8, condition_dim=ACTIONS + 1, blends_rest=True)
+    return LatentPlanner(decoder, DCEM(**{**SEARCH, "num_candidates": 20, "num_elites": 4, **options}))
+
+
+def test_a_decoder_sees_the_belief_of_each_environment():
+    planner, belief, points = seeing(), place([1.0, -0.5], [-0.8, 0.2]), torch.randn(2, 5, 3)
+    plans = planner.decode(points, belief)
+    assert plans.shape == (2, 5, HORIZON, ACTIONS)
+    for env in range(2):
+        alone = planner.decode(points[env, 3:4], Belief(*(part[env : env + 1] for part in belief)))
+        torch.testing.assert_close(plans[env, 3:4], alone)
+
+
+def test_a_search_is_no_worse_than_the_rest_of_the_last_plan():
+    """Which is a candidate of it; with two candidates and one iteration the search finds little else."""
+    model, planner = LinearModel(), seeing(num_candidates=2, num_elites=1, num_iterations=1)
+    planner.answer = "best"
+    belief = place([0.9, -0.6], [0.5, 0.5])
+    rest = Rest(best_actions(belief.deter), torch.tensor([True, False]))
+    with torch.no_grad():
+        solution = planner.solve(model, belief, rest=rest)
+        torch.testing.assert_close(planner.decode(solution.best, belief, rest)[0], rest.plan[0], atol=1e-3, rtol=0)
+    assert (planner.candidates(belief, rest)[1] == 0).all()
+
+
+def test_it_remembers_the_plan_until_an_episode_begins():
+    planner, belief = seeing(), place([1.0, -0.5], [-0.8, 0.2])
+    _, plans = act(planner, LinearModel(), belief)
+    rest = planner.rest_of(plans, torch.tensor([False, True]))
+    torch.testing.assert_close(rest.plan[:, :-1], plans["plan"][:, 1:])
+    assert rest.counts.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("options", [{"condition_dim": 4}, {"action_dim": 3}])
+def test_a_decoder_of_another_model_is_refused(options):
+    decoder = ActionDecoder(**{"latent_dim": 2, "horizon": 3, "action_dim": 2, **options})
+    model = WorldModel(3, 2, hidden_dim=8, rssm={"deter_dim": 8, "stoch_dim": 3})
+    with pytest.raises(ValueError, match="condition_dim 0 or deter_dim \\+ stoch_dim, 2 and 11, got"):
+        LatentPlanner(decoder, DCEM()).check_sizes(model)
 
 
 def test_a_planner_sets_the_bounds_of_its_actions():

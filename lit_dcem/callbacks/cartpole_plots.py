@@ -48,7 +48,7 @@ def picture(module: CartpoleEmbedding) -> Figure:
     figure = Figure(figsize=(12 if planar else 8, 3.5), layout="constrained")
     axes = figure.subplots(1, 3 if planar else 2)
     for axis, number in ((axes[0], 0), (axes[1], len(iterations) - 1)):
-        draw_forces(axis, decoded(module, iterations[number]))
+        draw_forces(axis, decoded(module, iterations[number], state))
         axis.set(title=f"iteration {number}", xlabel="step", ylabel="force [N]")
     if planar:
         draw_search(axes[2], surface(module, state, 101), iterations[-1])

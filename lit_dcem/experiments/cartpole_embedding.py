@@ -25,6 +25,7 @@ from lit_dcem.types import Objective, Solution
 
 EXPERT_COST = -9.05
 """mean validation cost of the paper's expert, CEM over the 20 forces (100 candidates, 10 elites, 30 iterations)"""
+STATE_DIM = 5
 # What val/cost_paper is measured with; the temperature is that of training.
 PAPER_SEARCH = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
 
@@ -42,7 +43,7 @@ class CartpoleEmbedding(pl.LightningModule):
     and 10 iterations at the temperature of training.
 
     Args:
-        decoder: from z to forces [N].
+        decoder: from z to forces [N]; with a ``condition_dim`` of 5 it sees the state that a plan starts from, too.
         solver: plans.
         training_solver: searches in training, where gradients go through it; ``solver`` if none is given.
         optimizer: made from the decoder's parameters.
@@ -81,6 +82,9 @@ class CartpoleEmbedding(pl.LightningModule):
         check_horizon(decoder.latent_dim, solver, training_solver or solver)
         if decoder.action_dim != 1:
             raise ValueError(f"The cartpole has one force a step, so action_dim must be 1, got {decoder.action_dim}.")
+        if decoder.condition_dim not in (0, STATE_DIM) or decoder.blends_rest:
+            rule = f"A decoder of the cartpole sees nothing or the state: condition_dim 0 or {STATE_DIM}, and no blends_rest"
+            raise ValueError(f"{rule}, got {decoder.condition_dim} and {decoder.blends_rest}.")
         self.decoder = decoder
         self.solver = solver
         self.training_solver = training_solver or solver
@@ -100,15 +104,18 @@ class CartpoleEmbedding(pl.LightningModule):
     def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
         """Planned forces [N] from each state on."""
         solution = self.solve(states)
-        return self.decode(solution.best if self.answer == "best" else solution.mean)
+        return self.decode(solution.best if self.answer == "best" else solution.mean, states)
 
-    def decode(self, latents: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon"]:
-        """Force sequences [N] of latent vectors."""
-        return self.decoder(latents.to(self.decoder.lower.dtype)).squeeze(-1)
+    def decode(
+        self, latents: Float[Tensor, "*batch latent_dim"], states: Float[Tensor, "*some_batch 5"] | None = None
+    ) -> Float[Tensor, "*batch horizon"]:
+        """Force sequences [N] of latent vectors; a decoder that sees states takes those that the plans start from."""
+        condition = states if self.decoder.condition_dim > 0 else None
+        return self.decoder(latents.to(self.decoder.lower.dtype), condition).squeeze(-1)
 
     def objective(self, states: Float[Tensor, "batch 5"]) -> Objective:
         """Cost of the forces that latent vectors ``[B, N, latent_dim]`` stand for."""
-        return lambda latents: _cost(states, self.decode(latents))
+        return lambda latents: _cost(states, self.decode(latents, states.unsqueeze(1)))
 
     def solve(self, states: Float[Tensor, "batch 5"], solver: DCEM | None = None) -> Solution:
         """Search the latent space for each state, with another solver if one is given."""

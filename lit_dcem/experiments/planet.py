@@ -56,6 +56,7 @@ class Planet(pl.LightningModule):
 
     def __init__(self, world_model: WorldModel, planner: ModelPlanner) -> None:
         super().__init__()
+        planner.check_sizes(world_model)
         self.world_model = world_model
         self.planner = planner
         self.scale = ObservationScale(world_model.rssm.observation_dim)

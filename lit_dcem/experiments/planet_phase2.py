@@ -115,25 +115,31 @@ class PlanetPhase2(PlanetPhase1):
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         likelihood = self._likelihood(batch)
-        cost = self.decoder_loss(self._starts(likelihood.posteriors.belief))
-        logits = self._logits()
+        starts = Belief(*(part.detach() for part in self._starts(likelihood.posteriors.belief)))
+        cost = self.decoder_loss(starts)
+        logits = self._logits(starts)
         self.log_dict({"train/decoder": cost, "train/logits": logits}, batch_size=1)
         return likelihood.total + cost + self.logit_cost * logits
 
     def decoder_loss(self, belief: Belief) -> Float[Tensor, ""]:
         """Minus the imagined return of what a search from each belief ``[B, size]`` met; for the decoder alone."""
-        objective = self.planner.objective(self.world_model, Belief(*(part.detach() for part in belief)), frozen=True)
+        belief = Belief(*(part.detach() for part in belief))
+        objective = self.planner.objective(self.world_model, belief, frozen=True)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
             mean = belief.deter.new_zeros(len(belief.deter), self.planner.decoder.latent_dim)
             std = torch.full_like(mean, self.planner.initial_std)
             solution = self.training_solver.replace(trace=True)(objective, mean, std)
         return self.embedding_loss(objective, solution)
 
-    def _logits(self) -> Float[Tensor, ""]:
-        """Mean square of the decoder's logits where a search begins."""
-        latents = self.planner.initial_std * torch.randn(NUM_LATENTS, self.planner.decoder.latent_dim)
-        latents = self.training_solver.clamp(latents).to(self.planner.decoder.lower)
-        return self.planner.decoder.logits(latents).square().mean()
+    def _logits(self, belief: Belief) -> Float[Tensor, ""]:
+        """Mean square of the decoder's logits where a search begins, at some of the beliefs ``[B, size]``."""
+        decoder = self.planner.decoder
+        latents = self.planner.initial_std * torch.randn(NUM_LATENTS, decoder.latent_dim)
+        latents = self.training_solver.clamp(latents).to(decoder.lower)
+        sees = None
+        if decoder.condition_dim:
+            sees = torch.cat(belief, -1)[torch.arange(NUM_LATENTS, device=belief.deter.device) % len(belief.deter)]
+        return decoder.logits(latents, sees).square().mean()
 
     def _starts(self, posteriors: Belief) -> Belief:
         """Beliefs to search from, ``[B, size]``."""

@@ -36,9 +36,9 @@ ROWS: tuple[tuple[Literal["elu", "relu", "tanh"], str], ...] = (("elu", "ELU"), 
 
 
 class Planner(Protocol):
-    """Whatever decodes latent vectors ``[*, 2]`` into forces ``[*, H]`` [N]: `CartpoleEmbedding`, or a PCA."""
+    """Whatever decodes latent vectors ``[*, 2]`` into forces ``[*, H]`` [N] for a state: `CartpoleEmbedding`, a PCA."""
 
-    def decode(self, latents: Tensor, /) -> Tensor: ...
+    def decode(self, latents: Tensor, states: Tensor, /) -> Tensor: ...
 
 
 def search_iterations(
@@ -63,7 +63,7 @@ def search_iterations(
     for column, number in enumerate(SHOWN):
         axes[0, column].set_title(f"iteration {number}")
         draw_forces(axes[0, column], full_space[number].candidates[0, :100])
-        draw_forces(axes[1, column], decoded(module, latent_space[number]))
+        draw_forces(axes[1, column], decoded(module, latent_space[number], state))
         if costs is not None:
             draw_search(axes[2, column], costs, latent_space[number])
     _label(axes[0], "step", "CEM over forces\nforce [N]")
@@ -90,9 +90,11 @@ def _iterations(solve: Callable[[], Solution]) -> tuple[Iteration, ...]:
 
 
 @torch.no_grad()
-def decoded(module: CartpoleEmbedding, iteration: Iteration) -> Float[Tensor, "samples horizon"]:
-    """Forces [N] of the candidates for the first state."""
-    return module.decode(iteration.candidates[0])
+def decoded(
+    module: CartpoleEmbedding, iteration: Iteration, state: Float[Tensor, " 5"]
+) -> Float[Tensor, "samples horizon"]:
+    """Forces [N] of the candidates for a state, the only one of the search."""
+    return module.decode(iteration.candidates[0], state)
 
 
 def draw_forces(axis: Axes, forces: Float[Tensor, "samples horizon"]) -> None:
@@ -178,7 +180,7 @@ def latent_grid(points: int = 201) -> Float[Tensor, "z2 z1 2"]:
 def surface(planner: Planner, state: Float[Tensor, " 5"], points: int = 201) -> Float[Tensor, "z2 z1"]:
     """Cost C(z; state) of the decoded forces at each point of `latent_grid`, on the CPU."""
     latents = latent_grid(points).flatten(0, 1).to(state)
-    return rollout_cost(state, planner.decode(latents)).unflatten(0, (points, points)).float().cpu()
+    return rollout_cost(state, planner.decode(latents, state)).unflatten(0, (points, points)).float().cpu()
 
 
 def colour_norm(costs: Sequence[Tensor]) -> FuncNorm:

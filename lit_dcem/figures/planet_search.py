@@ -36,8 +36,9 @@ def search_iterations(model: WorldModel, planner: LatentPlanner, scale: Observat
     """
     with isolate_rng(), torch.no_grad():
         torch.manual_seed(0)
-        iterations = latent_search(model, planner, random_belief(model, scale, envs))
-        rows = [planner.decode(iterations[number - 1].candidates[0]) for number in SHOWN]
+        belief = random_belief(model, scale, envs)
+        iterations = latent_search(model, planner, belief)
+        rows = [planner.decode(iterations[number - 1].candidates, belief)[0] for number in SHOWN]
     size = model.rssm.action_dim
     figure = Figure(figsize=(1.2 + 1.9 * size, 6.5), layout="constrained")
     axes = figure.subplots(len(SHOWN), size, squeeze=False, sharex=True, sharey=True)

@@ -78,8 +78,10 @@ class PCAPlanner(CartpolePlanner):
         cheapest = [rollout_cost(state, forces).argmin() for state in states]
         return forces[torch.stack(cheapest)]
 
-    def decode(self, latents: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon"]:
-        """Force sequences [N] of latent vectors, of which [-1, 1]^d covers the expert's solutions."""
+    def decode(
+        self, latents: Float[Tensor, "*batch latent_dim"], states: Float[Tensor, "*some_batch 5"] | None = None
+    ) -> Float[Tensor, "*batch horizon"]:
+        """Force sequences [N] of latent vectors, of which [-1, 1]^d covers the expert's solutions, from any state."""
         if not self.is_fitted:
             self.fit()
         return self.centre + (latents * self.scale) @ self.components

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.models.belief import Belief
+from lit_dcem.planning.model_planner import ModelPlanner, Rest
 from lit_dcem.planning.precision import Precision
 from lit_dcem.solvers.cem import DCEM
 
@@ -61,7 +62,9 @@ class CEMPlanner(ModelPlanner):
     def size(self, action_dim: int) -> int:
         return self.horizon * action_dim
 
-    def decode(self, points: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch horizon action"]:
+    def decode(
+        self, points: Float[Tensor, "envs *candidates dim"], belief: Belief, rest: Rest | None = None
+    ) -> Float[Tensor, "envs *candidates horizon action"]:
         return points.unflatten(-1, (self.horizon, -1))
 
     def advance(self, points: Float[Tensor, "envs dim"], action_dim: int) -> Float[Tensor, "envs dim"]:

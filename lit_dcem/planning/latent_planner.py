@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.models.action_decoder import ActionDecoder
-from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.models.belief import Belief
+from lit_dcem.models.world_model import WorldModel
+from lit_dcem.planning.model_planner import ModelPlanner, Rest
 from lit_dcem.planning.precision import Precision
 from lit_dcem.solvers.cem import DCEM
 
@@ -16,10 +19,13 @@ from lit_dcem.solvers.cem import DCEM
 class LatentPlanner(ModelPlanner):
     """Searches latent vectors z, that a decoder makes sequences of actions of, for the most predicted reward.
 
-    The decoder is part of the planner, and learns by what searches through it lead to: see `objective`.
+    The decoder is part of the planner, and learns by what searches through it lead to: see `objective`. If it takes a
+    condition, that is the belief, h and x in one vector. If it blends in the rest of the last plan, that rest is a
+    candidate of each search, beside what the search draws.
 
     Args:
-        decoder: from z to H actions, with the bounds -1 and 1.
+        decoder: from z to H actions, with the bounds -1 and 1; with a ``condition_dim`` of ``deter_dim + stoch_dim`` it
+            sees the belief.
         solver: searches z when acting (paper: 100 candidates, 10 elites, 3 to 10 iterations at temperature 1, z in
             [-1, 1]).
         initial_std: standard deviation of the first candidates (paper's cartpole: 0.5).
@@ -60,8 +66,35 @@ class LatentPlanner(ModelPlanner):
     def size(self, action_dim: int) -> int:
         return self.decoder.latent_dim
 
-    def decode(self, points: Float[Tensor, "*batch latent_dim"]) -> Float[Tensor, "*batch horizon action"]:
-        return self.decoder(points.to(self.decoder.lower.dtype))
+    def check_sizes(self, model: WorldModel) -> None:
+        decoder, rssm = self.decoder, model.rssm
+        fits = decoder.action_dim == rssm.action_dim and decoder.condition_dim in (0, rssm.deter_dim + rssm.stoch_dim)
+        if not fits:
+            rule = "A decoder must have the action_dim of its world model, and condition_dim 0 or deter_dim + stoch_dim"
+            wanted = f"{rssm.action_dim} and {rssm.deter_dim + rssm.stoch_dim}"
+            raise ValueError(f"{rule}, {wanted}, got {decoder.action_dim} and {decoder.condition_dim}.")
+
+    @property
+    def remembers(self) -> bool:
+        return self.keep_plans or self.decoder.blends_rest
+
+    def candidates(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs 1 latent_dim"] | None:
+        """The point that stands for the rest of the last plan."""
+        if rest is None or not self.decoder.blends_rest:
+            return None
+        point = belief.deter.new_zeros(len(rest.counts), 1, self.decoder.latent_dim)
+        point[..., -1] = rest.counts.unsqueeze(1).to(point)
+        return point
+
+    def decode(
+        self, points: Float[Tensor, "envs *candidates latent_dim"], belief: Belief, rest: Rest | None = None
+    ) -> Float[Tensor, "envs *candidates horizon action"]:
+        points = points.to(self.decoder.lower.dtype)
+        sees = torch.cat(belief, -1) if self.decoder.condition_dim else None
+        left = None if rest is None else rest.plan.masked_fill(~rest.counts[:, None, None], torch.nan)
+        if points.dim() > 2:  # one belief for all candidates of an environment
+            sees, left = (None if each is None else each.unsqueeze(1) for each in (sees, left))
+        return self.decoder(points, sees, left)
 
     def advance(self, points: Float[Tensor, "envs latent_dim"], action_dim: int) -> Float[Tensor, "envs latent_dim"]:
         return points

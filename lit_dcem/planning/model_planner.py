@@ -92,12 +92,26 @@ class ModelPlanner(nn.Module, ABC):
         """D, numbers in a point of the search."""
 
     @abstractmethod
-    def decode(self, points: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch horizon action"]:
-        """The actions in [-1, 1] that points stand for."""
+    def decode(
+        self, points: Float[Tensor, "envs *candidates dim"], belief: Belief, rest: Rest | None = None
+    ) -> Float[Tensor, "envs *candidates horizon action"]:
+        """The actions in [-1, 1] that points stand for, at beliefs ``[E, size]``, given the rest of the last plans."""
 
     @abstractmethod
     def advance(self, points: Float[Tensor, "envs dim"], action_dim: int) -> Float[Tensor, "envs dim"]:
         """Where to begin one step after a search that ended there."""
+
+    def check_sizes(self, model: WorldModel) -> None:
+        """Raise a ValueError if the planner is not made for a model of these sizes; one without networks fits all."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a plan depends on the one before."""
+        return self.keep_plans
+
+    def candidates(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs some dim"] | None:
+        """Points that each search tries first, beside those that it draws; none unless a planner knows some."""
+        return None
 
     def forward(
         self, model: WorldModel, belief: Belief, first: Bool[Tensor, " envs"], plans: PolicyState | None
@@ -112,10 +126,11 @@ class ModelPlanner(nn.Module, ABC):
         """
         plans = {name: plan.to(belief.deter.device) for name, plan in (plans or {}).items()}
         first = first.to(belief.deter.device)
-        solution = self.solve(model, belief, self._begin(model.rssm.action_dim, first, plans))
-        chosen = self._choose(model, belief, self._plan(solution), self.rest_of(plans, first))
+        rest = self.rest_of(plans, first)
+        solution = self.solve(model, belief, self._begin(model.rssm.action_dim, first, plans), rest=rest)
+        chosen = self._choose(model, belief, self._plan(solution, belief, rest), rest)
         after = {"mean": solution.mean, "best": solution.best} if self.warm_start else {}
-        return chosen[:, 0], after | ({"plan": chosen} if self.keep_plans else {})
+        return chosen[:, 0], after | ({"plan": chosen} if self.remembers else {})
 
     def solve(
         self,
@@ -124,13 +139,18 @@ class ModelPlanner(nn.Module, ABC):
         begin: PolicyState | None = None,
         common_noise: bool = False,
         frozen: bool = False,
+        rest: Rest | None = None,
     ) -> Solution:
         """Search for each belief ``[E, size]``; from zero unless ``begin`` has the first mean, and a candidate."""
         solver = self.solver.replace(common_noise=True) if common_noise else self.solver
         mean = belief.deter.new_zeros(len(belief.deter), self.size(model.rssm.action_dim))
+        known = [self.candidates(belief, rest)]
         if begin:
-            mean, solver = begin["mean"], solver.replace(warm_start=begin["best"].unsqueeze(1))
-        objective = self.objective(model, belief, frozen, common_noise)
+            mean, known = begin["mean"], [begin["best"].unsqueeze(1), *known]
+        known = [points for points in known if points is not None]
+        if known:
+            solver = solver.replace(warm_start=torch.cat(known, 1))
+        objective = self.objective(model, belief, frozen, common_noise, rest)
         return solver(objective, mean, torch.full_like(mean, self.initial_std))
 
     def act(
@@ -147,18 +167,23 @@ class ModelPlanner(nn.Module, ABC):
         with isolate_rng(), torch.autocast(belief.deter.device.type, enabled=False):
             torch.manual_seed(seed)
             with torch.set_grad_enabled(differentiable):
-                solution = self.solve(model, belief, common_noise=True, frozen=frozen)
-            return self._choose(model, belief, self._plan(solution), rest, common_noise=True)
+                solution = self.solve(model, belief, common_noise=True, frozen=frozen, rest=rest)
+            return self._choose(model, belief, self._plan(solution, belief, rest), rest, common_noise=True)
 
     def rest_of(self, plans: PolicyState, first: Bool[Tensor, " envs"]) -> Rest | None:
-        """What is left of the last plans, if they are kept; none where an episode begins."""
-        if not self.keep_plans or "plan" not in plans:
+        """What is left of the last plans, if they matter; none where an episode begins."""
+        if not self.remembers or "plan" not in plans:
             return None
         plan = plans["plan"].to(first.device)
         return Rest(torch.cat([plan[:, 1:], plan[:, -1:]], 1), ~first)
 
     def objective(
-        self, model: WorldModel, belief: Belief, frozen: bool = False, common_noise: bool = False
+        self,
+        model: WorldModel,
+        belief: Belief,
+        frozen: bool = False,
+        common_noise: bool = False,
+        rest: Rest | None = None,
     ) -> Objective:
         """Minus the imagined returns of points ``[E, N, D]``.
 
@@ -167,19 +192,20 @@ class ModelPlanner(nn.Module, ABC):
             belief: where it starts, ``[E, size]``.
             frozen: let no gradient reach the model.
             common_noise: imagine all environments with the same noise.
+            rest: of the last plans, for planners that it matters to.
         """
         imagine = self._imagination(model, belief, frozen)
         rows = slice(1) if common_noise else slice(None)
 
         def objective(points: Tensor) -> Tensor:
-            actions = self.decode(points).permute(2, 0, 1, 3)
+            actions = self.decode(points, belief, rest).permute(2, 0, 1, 3)
             noise = model.rssm.draw_noise(actions[:, rows]) if self.sample else None
             return -imagine(actions, noise).to(points.dtype)
 
         return objective
 
-    def _plan(self, solution: Solution) -> Float[Tensor, "envs horizon action"]:
-        return self.decode(solution.best if self.answer == "best" else solution.mean)
+    def _plan(self, solution: Solution, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs horizon action"]:
+        return self.decode(solution.best if self.answer == "best" else solution.mean, belief, rest)
 
     @torch.no_grad()
     def _keeps(self, model: WorldModel, belief: Belief, plan: Tensor, rest: Rest, common_noise: bool) -> Tensor:
@@ -197,8 +223,8 @@ class ModelPlanner(nn.Module, ABC):
     def _choose(
         self, model: WorldModel, belief: Belief, plan: Tensor, rest: Rest | None, common_noise: bool = False
     ) -> Float[Tensor, "envs horizon action"]:
-        """The new plan, or where it promises more, the rest of the last one."""
-        if rest is None:
+        """The new plan, or where plans are kept and it promises more, the rest of the last one."""
+        if rest is None or not self.keep_plans:
             return plan
         return torch.where(self._keeps(model, belief, plan, rest, common_noise)[:, None, None], rest.plan, plan)
 

@@ -21,7 +21,7 @@ class PlanPolicy:
     """A `Policy` that draws from a Gaussian around the first action of a plan (section 5.3 of the paper, phase 3).
 
     Its state holds, beside the belief, ``mean`` of the Gaussian and the ``sample`` that was drawn, both ``[E, A]``, and
-    the ``value`` of the belief ``[E]``; and if the planner keeps plans, ``plan``, and the ``rest`` of the one before.
+    the ``value`` of the belief ``[E]``; and if the planner remembers plans, ``plan`` and the ``rest`` of the last one.
     With the same seed of the search the mean is a function of the belief and this rest.
     """
 
@@ -47,7 +47,7 @@ class PlanPolicy:
         plan = self.plan(belief, rest)
         mean = plan[:, 0]
         sample = mean + self.std() * torch.randn_like(mean)
-        kept = {} if not self.planned.planner.keep_plans else {"plan": plan, **self._remembered(rest, plan)}
+        kept = {} if not self.planned.planner.remembers else {"plan": plan, **self._remembered(rest, plan)}
         return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief), **kept}
 
     def plan(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs horizon action"]:
