@@ -83,7 +83,7 @@ class CartpoleEmbedding(pl.LightningModule):
         if decoder.action_dim != 1:
             raise ValueError(f"The cartpole has one force a step, so action_dim must be 1, got {decoder.action_dim}.")
         if decoder.condition_dim not in (0, STATE_DIM) or decoder.blends_rest:
-            rule = f"A decoder of the cartpole sees nothing or the state: condition_dim 0 or {STATE_DIM}, and no blends_rest"
+            rule = f"A decoder of the cartpole must have condition_dim 0 or {STATE_DIM}, and no blends_rest"
             raise ValueError(f"{rule}, got {decoder.condition_dim} and {decoder.blends_rest}.")
         self.decoder = decoder
         self.solver = solver
