@@ -88,6 +88,7 @@ def _parser() -> Parser:
     add("--env", type=str | None, help=f"closed loop in {', '.join(ENVIRONMENTS)}, instead of the cost of plans")
     add("--episodes", type=int, default=100, help="closed loop: how many; of a cartpole from the first N states")
     add("--seed", type=int, default=0, help="planet: of the episodes and the planner's noise")
+    add("--env_seed", type=int | None, metavar="N", help="planet: episode i in an environment of seed N + i")
     add("--steps", type=int, default=200, help="closed loop: of 0.05 s")
     add("--keep_plans", type=bool, default=True, help="closed loop: keep a plan while no new one is cheaper")
     add("--expert", type=str | None, metavar="CONFIG", help="closed loop: planner to compare with; the paper's if none")
@@ -100,7 +101,8 @@ def _check(options: Namespace) -> None:
     """What holds for every kind of planner."""
     for name in ("seeds", "episodes", "steps"):
         _require(options[name] >= 1, f"--{name} must be at least 1", options[name])
-    _require(0 <= options.seed < 2**63, "--seed must be at least 0 and below 2**63", options.seed)
+    for name in ("seed", "env_seed"):
+        _require(0 <= (options[name] or 0) < 2**63, f"--{name} must be at least 0 and below 2**63", options[name])
     if options.video is not None:
         _require(Path(options.video).suffix in SUFFIXES, f"--video must end in {' or '.join(SUFFIXES)}", options.video)
     given = {f"--{name}": options[name] for name in ("out", "video") if options[name] is not None}
@@ -113,6 +115,7 @@ def _check(options: Namespace) -> None:
 def _require_cartpole_options(options: Namespace) -> None:
     _require(options.states in STATES, f"--states must be {' or '.join(STATES)}", options.states)
     _require(options.env in (None, *ENVIRONMENTS), f"--env must be {' or '.join(ENVIRONMENTS)}", options.env)
+    _require(options.env_seed is None, "--env_seed needs a checkpoint of PlaNet", options.env_seed)
     count = len(STATES[options.states]())
     _require(options.episodes <= count, f"--episodes must be between 1 and {count}", options.episodes)
     if options.video is not None:

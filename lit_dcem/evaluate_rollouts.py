@@ -61,9 +61,21 @@ def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
 
 
 def _evaluate(policy: ModelPolicy, rollouts: EnvironmentData, options: Namespace) -> Evaluation:
-    envs = rollouts.make_envs(min(options.episodes, MOST_AT_ONCE), TEST_SEED + options.seed)
     film = options.video is not None
-    return evaluate_episodes(policy, envs, options.episodes, seed=options.seed, film=film)
+    if options.env_seed is None:
+        envs = rollouts.make_envs(min(options.episodes, MOST_AT_ONCE), TEST_SEED + options.seed)
+        return evaluate_episodes(policy, envs, options.episodes, seed=options.seed, film=film)
+    seeds, rounds = _env_seeds(options), list[Evaluation]()
+    for start in range(0, len(seeds), MOST_AT_ONCE):
+        own = seeds[start : start + MOST_AT_ONCE]
+        envs = rollouts.make_envs(len(own), own)
+        rounds.append(evaluate_episodes(policy, envs, len(own), seed=options.seed + start, film=film and not start))
+    return rounds[0]._replace(returns=torch.cat([each.returns for each in rounds]))
+
+
+def _env_seeds(options: Namespace) -> list[int]:
+    """Of the environment of each episode, if it has one of its own."""
+    return [] if options.env_seed is None else [options.env_seed + index for index in range(options.episodes)]
 
 
 def _report(
@@ -84,4 +96,5 @@ def _report(
         "seconds_per_decision": evaluation.seconds_per_decision / num_envs,
         "environments_at_once": num_envs,
         "returns": returns.tolist(),
+        "env_seeds": _env_seeds(options) or None,
     }

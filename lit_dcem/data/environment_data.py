@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,8 @@ from lit_dcem.types import Policy
 VALIDATION_SEED = 1_000_003
 TEST_SEED = 1_000_033
 """far from the seeds that people choose for training"""
+EVALUATION_SEEDS = range(900_001, 1_000_001)
+"""of environments, one an episode, for evaluations of what is trained and selected; no training may have one of them"""
 
 
 class EnvironmentData(pl.LightningDataModule):
@@ -28,6 +31,12 @@ class EnvironmentData(pl.LightningDataModule):
 
     The policy comes from the module: ``datamodule.connect(policy)``, in its ``setup``. Every process has environments
     and seeds of its own.
+
+    Episode k, from 1, of environment i of process r gets its chance from the numbers (seed, r, i, k) alone. The seed is
+    ``seed`` in training, `VALIDATION_SEED` in validation and `TEST_SEED` in a test; ``lit-dcem evaluate`` adds its
+    ``--seed`` to the last. With ``--env_seed=N`` each of its episodes has a seed of its own: episode j, from 0, is
+    (N + j, 0, 0, 1), however many run at once. The evaluations of a sweep have the first of `EVALUATION_SEEDS`. Nothing
+    else can have one of these: those of validation and tests lie above them, and a ``seed`` among them is refused.
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
@@ -37,6 +46,9 @@ class EnvironmentData(pl.LightningDataModule):
         time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
             before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
+
+    Raises:
+        ValueError: an option out of range.
     """
 
     def __init__(
@@ -54,7 +66,7 @@ class EnvironmentData(pl.LightningDataModule):
         self.env, self.action_repeat = env, action_repeat
         self.time_limit, self.env_options = time_limit, env_options
         self.evaluation_episodes = evaluation_episodes
-        self.seed = checked_seed(seed)
+        self.seed = _of_training(checked_seed(seed))
         self.filming = False
         self.terminates = False
         """whether an episode of training has ended by itself"""
@@ -76,8 +88,8 @@ class EnvironmentData(pl.LightningDataModule):
         """Of this process so far, action repeats counted."""
         return 0 if self._envs is None else self._envs.simulator_steps
 
-    def make_envs(self, num_envs: int, seed: int, rank: int = 0) -> VectorEnv:
-        """Environments as in training.
+    def make_envs(self, num_envs: int, seed: int | Sequence[int], rank: int = 0) -> VectorEnv:
+        """Environments as in training; of one seed, or with one for each.
 
         Raises:
             UsageError: there is no such environment, or it does not take its options.
@@ -131,6 +143,13 @@ class EnvironmentData(pl.LightningDataModule):
             rule = "A run with rollouts must go on with as many processes as it had"
             raise UsageError(f"{rule}, got {size} for {len(ranks)}.")
         return ranks[self._trainer.global_rank]
+
+
+def _of_training(seed: int) -> int:
+    if seed in EVALUATION_SEEDS:
+        first, last = EVALUATION_SEEDS[0], EVALUATION_SEEDS[-1]
+        raise ValueError(f"seed must not be one of evaluations, {first} to {last}, got {seed}.")
+    return seed
 
 
 def check_counts(**counts: int) -> None:

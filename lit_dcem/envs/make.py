@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ def make(
     name: str,
     num_envs: int = 1,
     action_repeat: int = 1,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     rank: int = 0,
     time_limit: int | None = None,
     env_options: Mapping[str, Any] | None = None,
@@ -32,7 +32,7 @@ def make(
             environment with Box observations and actions (``Pendulum-v1``, ``package:Name-v0``).
         num_envs: how many.
         action_repeat: simulator steps for each action.
-        seed: of all the episodes.
+        seed: of all the episodes, or one for each environment.
         rank: of the process; processes with one seed see different episodes.
         time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
             before: by itself, or by a limit of its own, which ``env_options`` may set (``max_episode_steps`` of

@@ -50,7 +50,8 @@ class VectorEnv:
     Args:
         simulations: one for each environment, all alike.
         action_repeat: simulator steps for each action, fewer where the episode ends.
-        seed: of all the episodes.
+        seed: of all the episodes; or one for each environment, whose episodes are then those that it would have as the
+            only one.
         rank: of the process, so that processes with one seed see different episodes.
         time_limit: simulator steps after which an episode is truncated, if the simulation has not ended it by then.
     """
@@ -59,7 +60,7 @@ class VectorEnv:
         self,
         simulations: Sequence[Simulation],
         action_repeat: int = 1,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         rank: int = 0,
         time_limit: int | None = None,
     ) -> None:
@@ -74,7 +75,11 @@ class VectorEnv:
         self.observation_dim = simulations[0].observation_dim
         self.action_dim = len(simulations[0].lower)
         self._bounds = [simulations[0].lower.tolist(), simulations[0].upper.tolist()]
-        self._members = [Member(s, action_repeat, (seed, rank, i), time_limit) for i, s in enumerate(simulations)]
+        seeds = [(seed, i) for i in range(self.num_envs)] if isinstance(seed, int) else [(each, 0) for each in seed]
+        self._members = [
+            Member(simulation, action_repeat, (own, rank, index), time_limit)
+            for simulation, (own, index) in zip(simulations, seeds, strict=True)
+        ]
 
     @property
     def observations(self) -> Float[Tensor, "envs observation"]:

@@ -1,4 +1,4 @@
-"""``lit-dcem sweep``: train every point of a grid of options, each in a process of its own, into one table."""
+"""``lit-dcem sweep``: train every point of a grid of options, in one phase or several, into one table."""
 
 from lit_dcem.sweep.running import sweep
 

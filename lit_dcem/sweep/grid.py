@@ -1,9 +1,7 @@
-"""The file of a sweep, and the runs it stands for."""
+"""The file of a sweep, and the processes it stands for."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import itertools
 import json
 import math
@@ -15,148 +13,168 @@ from typing import Any
 
 import yaml
 
-from lit_dcem.checkpoint import read_checkpoint
+from lit_dcem.data.environment_data import EVALUATION_SEEDS
 from lit_dcem.errors import UsageError
 from lit_dcem.files import open_replacing
+from lit_dcem.sweep.phases import Phase, check_options, paths_of, read_chains
+from lit_dcem.sweep.process import FINISHED, Process, as_options
+from lit_dcem.sweep.run import Evaluation, Run
 
-FINISHED = ("done", "out of time")
-ENDED = (*FINISHED, "failed", "cut off")
 MAX_RUNS = 10_000
 MAX_NAME = 255
 """bytes in the name of a folder"""
+SEED = "seed_everything"
+KINDS = {"metric": str, "grid": dict, "mode": str, "arguments": dict, "evaluation": dict}
+"""what a sweep file holds beside its configs or chains"""
+DEFAULTS: dict[str, Any] = {"mode": "min", "arguments": {}, "evaluation": {}}
 
 
 @dataclass(frozen=True)
-class Run:
-    """One point of the grid; ``settings`` are what must stay the same for it to go on."""
+class Sweep:
+    """The content of a sweep file."""
 
-    folder: Path
-    columns: dict[str, Any]
-    settings: dict[str, Any]
-    options: list[str]
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "version_0/checkpoints/last.ckpt"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
+    chains: list[list[Phase]]
+    grid: dict[str, list[Any]]
+    metric: str
+    mode: str
+    """of the metric: "min" or "max" is best"""
+    episodes: int
+    """of the evaluation of each run; 0 for none"""
 
     @property
-    def ending(self) -> Path:
-        """What the training itself says of its end; none if it was cut off."""
-        return self.folder / "ending.json"
+    def has_chains(self) -> bool:
+        """Whether its runs are phases of tasks."""
+        return bool(self.chains[0][0].labels)
 
-    def recorded(self) -> dict[str, Any]:
-        """What the sweep knows of it: at least its status."""
-        return {"status": "new", **_read_json(self.folder / "result.json")}
-
-    def record(self, status: str, **more: str) -> None:
-        with open_replacing(self.folder / "result.json") as file:
-            json.dump({**self.recorded(), **self.settings, "status": status, **more}, file, indent=1)
-
-    def at_work(self) -> bool:
-        """Whether a process trains it: it holds a lock on the log."""
-        try:
-            with self.log.open("r+b") as log:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # there is no log yet
-            return False
-        return False
-
-    def own_end(self) -> str | None:
-        """One of FINISHED, or None if it did not come to its own end."""
-        status = _read_json(self.ending).get("status")
-        return status if status in FINISHED else None
-
-    def checkpoint(self) -> dict[str, Any]:
-        """Its last one, empty if it cannot be read."""
-        with contextlib.suppress(UsageError):
-            return read_checkpoint(self.last)
-        return {}
+    def columns(self) -> dict[str, str]:
+        """The columns that options of the grid have in tables: short names, unless these are not all different."""
+        names = {SEED: "seed"} if self.has_chains else {}
+        short = [names.get(key, key.rpartition(".")[2]) for key in self.grid]
+        taken = [*short, *self.chains[0][0].labels]
+        return dict(zip(self.grid, short if len(set(taken)) == len(taken) else self.grid, strict=True))
 
 
-def read_sweep(file: Path) -> dict[str, Any]:
-    """The content of a sweep file, checked, with the paths of its configs."""
-    kinds = {"configs": list, "metric": str, "grid": dict, "arguments": dict}
+def read_sweep(file: Path) -> Sweep:
+    """The content of a sweep file, checked."""
     content = read_yaml(file)
-    content = {"arguments": {}, **(content if isinstance(content, dict) else {})}
+    content = {**DEFAULTS, **(content if isinstance(content, dict) else {})}
+    own = "chains" if "chains" in content and "configs" not in content else "configs"
+    kinds: dict[str, type] = {own: dict if own == "chains" else list, **KINDS}
     if content.keys() != kinds.keys():
         wrong = ", ".join(map(str, content.keys() ^ kinds.keys()))
-        raise UsageError(
-            f"A sweep holds configs, metric, grid and arguments, got {wrong} missing or unknown in {file}."
-        )
+        rule = "A sweep holds configs or chains, metric and grid, and may hold mode, arguments and evaluation"
+        raise UsageError(f"{rule}, got {wrong} missing or unknown in {file}.")
     for name, kind in kinds.items():
-        if not isinstance(content[name], kind) or not (content[name] or name == "arguments"):
+        if not isinstance(content[name], kind) or not (content[name] or name in ("arguments", "evaluation")):
             raise UsageError(f"{name} must be a {kind.__name__} that is not empty, got {content[name]} in {file}.")
+    _check_grid(content, file)
+    _check_measures(content, file)
+    one = [] if own == "chains" else [[Phase(paths_of(content["configs"], file), content["arguments"])]]
+    chains = one or read_chains(content, file)
+    _check_number(math.prod([sum(map(len, chains)), *map(len, content["grid"].values())]), file)
+    episodes = content["evaluation"].get("episodes", 0)
+    return Sweep(chains, content["grid"], content["metric"], content["mode"], episodes)
+
+
+def _check_grid(content: dict[str, Any], file: Path) -> None:
     for key, values in content["grid"].items():
         if not isinstance(values, list) or not values or key in content["arguments"]:
             raise UsageError(f"The grid maps options that are not among the arguments to lists, got {key}: {values}.")
     points = [(key, value) for key, values in content["grid"].items() for value in values]
-    _check_options([*content["arguments"].items(), *points], file)
-    count = math.prod(map(len, content["grid"].values()))
+    check_options([*content["arguments"].items(), *points], file)
+
+
+def _check_number(count: int, file: Path) -> None:
     if count > MAX_RUNS:
         raise UsageError(f"A sweep must have at most {MAX_RUNS:,} runs, got {count:,} in {file}.")
-    return {**content, "configs": [file.parent / str(config) for config in content["configs"]]}
 
 
-def _check_options(options: list[tuple[Any, Any]], file: Path) -> None:
-    """See that a command line can hold them."""
-    for key, value in options:
-        if not isinstance(key, str):
-            raise UsageError(f"Options of a sweep must be named by text, got {key} in {file}.")
-        with contextlib.suppress(TypeError, ValueError, RecursionError):
-            if b"\0" not in os.fsencode("".join(as_options({key: value}))):
-                continue
-        raise UsageError(f"Options of a sweep must have plain values, got others for {key} in {file}.")
+def _check_measures(content: dict[str, Any], file: Path) -> None:
+    evaluation, mode, most = content["evaluation"], content["mode"], len(EVALUATION_SEEDS)
+    if mode not in ("min", "max"):
+        raise UsageError(f"mode must be min or max, got {mode} in {file}.")
+    episodes = evaluation.get("episodes")
+    if evaluation and (len(evaluation) > 1 or type(episodes) is not int or not 1 <= episodes <= most):
+        raise UsageError(f"evaluation must have episodes, from 1 to {most:,}, alone, got {evaluation} in {file}.")
 
 
-def plan(content: dict[str, Any], out: Path) -> list[Run]:
-    """The runs of a sweep, in the order of its grid; each is unchanged since it began."""
-    keys, arguments = [str(key) for key in content["grid"]], content["arguments"]
-    short = [key.rpartition(".")[2] for key in keys]
-    configs = {str(out / f"configs/{i}_{path.name}"): read_yaml(path) for i, path in enumerate(content["configs"])}
-    runs: dict[str, Run] = {}
-    for values in itertools.product(*content["grid"].values()):
-        columns = dict(zip(short if len(set(short)) == len(short) else keys, values, strict=True))
-        grid = dict(zip(keys, values, strict=True))
-        name = re.sub(r"[^\w.,=+-]+", "-", ",".join(as_options(columns)))
-        logger = {"trainer.logger.init_args.save_dir": str(out), "trainer.logger.init_args.name": name}
-        options = as_options({"trainer.enable_progress_bar": False, **arguments, **grid, **logger}, "--")
-        # As JSON has them, to compare with what was recorded.
-        parts = {"grid": grid, "arguments": arguments, "configs": list(configs.values())}
-        settings = json.loads(json.dumps(parts, default=str))
-        if len(os.fsencode(name)) > MAX_NAME:
-            raise UsageError(f"The names of a point of the grid must have at most {MAX_NAME} bytes, got {name}.")
-        if name in runs:
-            raise UsageError(f"Points of the grid must have different names, got {name} twice.")
-        runs[name] = Run(out / name, columns, settings, [*(f"--config={path}" for path in configs), *options])
-        _check_unchanged(runs[name])
-        if runs[name].at_work():  # of another sweep, or one that outlived its sweep
-            raise UsageError(
-                f"No other process may work on the runs of a sweep, got one that trains {runs[name].folder}."
-            )
-    for path, config in configs.items():  # a copy: who edits a config does not change the runs still to come
-        with open_replacing(path) as file:
+def plan(sweep: Sweep, out: Path) -> list[Process]:
+    """The processes of a sweep, in the order of its chains and grid; each is unchanged since it began."""
+    processes: list[Process] = []
+    copies = [[_copies(phase, out) for phase in phases] for phases in sweep.chains]
+    for phases, configs in zip(sweep.chains, copies, strict=True):
+        for values in itertools.product(*sweep.grid.values()):
+            point = dict(zip(sweep.grid, values, strict=True))
+            processes += _chain(sweep, list(zip(phases, configs, strict=True)), point, out)
+    _check(processes)
+    for path, config in (item for chain in copies for phase in chain for item in phase.items()):
+        with open_replacing(path) as file:  # a copy: who edits a config does not change the runs still to come
             yaml.safe_dump(config, file, sort_keys=False)
-    return list(runs.values())
+    return processes
+
+
+def _copies(phase: Phase, out: Path) -> dict[str, Any]:
+    """The content of a phase's configs, by the path of its copy."""
+    labels = [_as_name(str(label)) for label in phase.labels.values()]
+    names = ["_".join([*labels, str(i), path.name]) for i, path in enumerate(phase.configs)]
+    return {str(out / "configs" / name): read_yaml(path) for name, path in zip(names, phase.configs, strict=True)}
+
+
+def _chain(sweep: Sweep, phases: list[tuple[Phase, dict[str, Any]]], point: dict[str, Any], out: Path) -> list[Process]:
+    """The processes of one point of the grid."""
+    chain: list[Process] = []
+    before, names = None, sweep.columns()
+    for phase, configs in phases:
+        columns = {**phase.labels, **{names[key]: value for key, value in point.items()}}
+        before = _run(phase, configs, point, columns, out, before)
+        chain.append(before)
+        if sweep.episodes:
+            settings = {"evaluation": {"episodes": sweep.episodes}}
+            chain.append(Evaluation(before.folder / "evaluation", before.chain, columns, settings, before))
+    return chain
+
+
+def _run(
+    phase: Phase, configs: dict[str, Any], point: dict[str, Any], columns: dict[str, Any], out: Path, before: Run | None
+) -> Run:
+    name = _as_name(",".join(as_options(columns)))
+    logger = {"trainer.logger.init_args.save_dir": str(out), "trainer.logger.init_args.name": name}
+    options = as_options({"trainer.enable_progress_bar": False, **phase.arguments, **point, **logger}, "--")
+    options = [*(f"--config={path}" for path in configs), *options]
+    parts = {"grid": point, "arguments": phase.arguments, "configs": list(configs.values())}
+    parts |= {"starts": phase.starts} if phase.starts else {}
+    settings = json.loads(json.dumps(parts, default=str))  # to compare with what was recorded
+    chain = before.chain if before else name
+    return Run(out / name, chain, columns, settings, options, before, phase.starts)
+
+
+def _as_name(text: str) -> str:
+    """Of a folder or file."""
+    return re.sub(r"[^\w.,=+-]+", "-", text)
+
+
+def _check(processes: list[Process]) -> None:
+    names = set()
+    for process in processes:
+        if isinstance(process, Run):
+            if len(os.fsencode(process.name)) > MAX_NAME:
+                rule = f"The names of a point of the grid must have at most {MAX_NAME} bytes"
+                raise UsageError(f"{rule}, got {process.name}.")
+            if process.name in names:
+                raise UsageError(f"Points of the grid must have different names, got {process.name} twice.")
+            names.add(process.name)
+            _check_unchanged(process)
+        if process.at_work():  # of another sweep, or one that outlived its sweep
+            raise UsageError(f"No other process may work on the runs of a sweep, got one that trains {process.folder}.")
 
 
 def _check_unchanged(run: Run) -> None:
-    recorded, out = run.recorded(), run.folder.parent
-    changed = " and ".join(key for key, value in run.settings.items() if recorded.get(key) != value)
-    if changed and (recorded["status"] in FINISHED or os.path.exists(run.last)):
+    changed = " and ".join(run.changed())
+    if changed and (run.recorded()["status"] in FINISHED or os.path.exists(run.last)):
+        out = run.folder.parent
         raise UsageError(
             f"{run.folder.name} must go on as it began, got other {changed}: use another --out than {out}."
         )
-
-
-def as_options(options: dict[str, Any], prefix: str = "") -> list[str]:
-    texts = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in options.items()}
-    return [f"{prefix}{key}={text}" for key, text in texts.items()]
 
 
 def read_yaml(path: Path) -> Any:
@@ -169,11 +187,3 @@ def read_yaml(path: Path) -> Any:
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
     raise UsageError(f"A sweep and its configs must be YAML files, got {path} ({reason}).")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Empty if there is no such file, or it holds something else."""
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}
