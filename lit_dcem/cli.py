@@ -143,7 +143,7 @@ def _parser() -> Parser:
     figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or files; the shipped ones if none")
     figure.add_argument("--out", metavar="FILE", help="image file to write, figureN.png if none; a folder for all")
     sweep = commands.add_parser("sweep", help="train every point of a grid of options and seeds", allow_abbrev=False)
-    sweep.add_argument("file", help="YAML with configs, metric, grid and arguments, like configs/sweep_cartpole.yaml")
+    sweep.add_argument("file", help="YAML like configs/sweep_cartpole.yaml, or sweep_planet.yaml with several phases")
     sweep.add_argument("--out", metavar="DIR", help="folder of tables and runs; runs/ and the file's name if none")
     sweep.add_argument("--backend", choices=["joblib", "ray"], default="joblib", help="this machine, or a Ray cluster")
     sweep.add_argument("--jobs", type=int, metavar="N", help="runs at a time; one for each CPU core if none")

@@ -192,6 +192,7 @@ def seeds() -> Iterator[Case]:
         yield fit("phase3", f"--data.init_args.seed={value}")
         checkpoint = f"--checkpoint={CHECKPOINTS / 'swingup_phase1_0.ckpt'}"
         yield Case(["evaluate", checkpoint, "--episodes=1", f"--seed={value}"])
+        yield Case(["evaluate", checkpoint, "--episodes=1", f"--env_seed={value}"])
         if value != "-1":  # torch takes it
             yield Case(["evaluate", f"--config={CONFIGS / 'cartpole_pca.yaml'}", f"--planner.init_args.seed={value}"])
 

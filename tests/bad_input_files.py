@@ -69,6 +69,10 @@ BAD_SWEEPS: dict[str, dict[str, Any]] = {
     "arguments_list": {"arguments": [1]},
     "argument_in_grid": {"arguments": {"seed_everything": 1}},
     "unknown": {"budget": 3},
+    "mode": {"mode": "best"},
+    "evaluation": {"evaluation": {"episodes": -1}},
+    "evaluation_word": {"evaluation": "all"},
+    "chains_too": {"chains": {"a": [{"configs": ["cartpole.yaml"]}]}},
 }
 """what a part of a sweep's file must not be"""
 

@@ -18,6 +18,7 @@ OTHER_COMMANDS = (
     "debug_phase3",
     "debug_joint",
     "sweep_cartpole",
+    "sweep_planet",
     "cartpole_expert",
     "cartpole_pca",
 )

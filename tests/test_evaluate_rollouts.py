@@ -5,9 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from imageio_ffmpeg import count_frames_and_secs
 
+from lit_dcem import evaluate_rollouts
 from lit_dcem.cli import main
+from lit_dcem.data.environment_data import EVALUATION_SEEDS, EnvironmentData
+from lit_dcem.data.on_policy import OnPolicyRollouts
+from lit_dcem.data.rollouts import Rollouts
+from lit_dcem.envs.make import make
 from lit_dcem.envs.vector import VectorEnv
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -76,6 +82,37 @@ def test_another_planner_in_the_same_model(runs, phase, config, trajectories, tm
     (tmp_path / "planner.yaml").write_text(config)
     report = evaluate(runs[phase], "--config", str(tmp_path / "planner.yaml"), out=tmp_path / "a.json")
     assert report["trajectories_a_decision"] == trajectories
+
+
+def test_each_episode_has_an_environment_of_its_own_seed(runs, tmp_path, monkeypatch):
+    """Seeds count from the one given, over as many rounds as it takes, and say which episodes these are."""
+    monkeypatch.setattr(evaluate_rollouts, "MOST_AT_ONCE", 2)
+    made, make_envs = [], EnvironmentData.make_envs
+    monkeypatch.setattr(
+        EnvironmentData,
+        "make_envs",
+        lambda data, num, seed, rank=0: made.append(seed) or make_envs(data, num, seed, rank),
+    )
+    report = evaluate(runs["phase1"], "--env_seed=900001", out=tmp_path / "a.json")
+    assert made == [[900_001, 900_002], [900_003]] and report["env_seeds"] == [900_001, 900_002, 900_003]
+    assert len(report["returns"]) == 3 == len(set(report["returns"]))
+    assert evaluate(runs["phase1"], "--env_seed=900001", out=tmp_path / "b.json")["returns"] == report["returns"]
+    assert evaluate(runs["phase1"], out=tmp_path / "c.json")["env_seeds"] is None
+
+
+def test_environments_with_seeds_are_those_that_would_be_alone():
+    together = make("cheetah-run", 2, seed=[900_001, 900_002]).reset()
+    alone = [make("cheetah-run", seed=seed).reset()[0] for seed in (900_001, 900_002)]
+    assert together.equal(torch.stack(alone)) and not alone[0].equal(alone[1])
+
+
+@pytest.mark.parametrize("kind", [Rollouts, OnPolicyRollouts])
+@pytest.mark.parametrize("seed", [EVALUATION_SEEDS[0], EVALUATION_SEEDS[-1]])
+def test_no_training_has_a_seed_of_evaluations(kind, seed):
+    with pytest.raises(ValueError, match=rf"^seed must not be one of evaluations, 900001 to 1000000, got {seed}\.$"):
+        kind("cheetah-run", seed=seed)
+    for near in (EVALUATION_SEEDS[0] - 1, EVALUATION_SEEDS[-1] + 1):
+        assert kind("cheetah-run", seed=near).seed == near
 
 
 def test_a_latent_planner_needs_a_decoder(runs, tmp_path, capsys):

@@ -12,15 +12,17 @@ import threading
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 import yaml
 
 from lit_dcem.errors import UsageError
-from lit_dcem.sweep import running as module
+from lit_dcem.sweep import execution as module
 from lit_dcem.sweep import sweep
+from lit_dcem.sweep.backends import share_out
 from lit_dcem.sweep.grid import plan, read_sweep
-from lit_dcem.sweep.running import time_limit
+from lit_dcem.sweep.run import as_time
 from lit_dcem.sweep.tables import summary
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -197,10 +199,8 @@ def test_the_folder_must_be_writable_before_anything_is_trained(write, trained, 
 
 
 def test_more_jobs_than_runs_need_no_more_threads(write, trained, tmp_path, monkeypatch):
-    asked, parallel = [], module.joblib.Parallel
-    monkeypatch.setattr(
-        module.joblib, "Parallel", lambda jobs, **options: asked.append(jobs) or parallel(jobs, **options)
-    )
+    asked, parallel = [], joblib.Parallel
+    monkeypatch.setattr(joblib, "Parallel", lambda jobs, **options: asked.append(jobs) or parallel(jobs, **options))
     sweep(write(), tmp_path / "out", jobs=10**9)
     assert asked == [4]
 
@@ -223,7 +223,8 @@ def test_ray_must_be_installed(write, monkeypatch):
     ],
 )
 def test_budget_is_shared_out(budget, jobs, runs, limit):
-    assert time_limit(budget, jobs, runs) == limit
+    share = share_out(budget, jobs, runs)
+    assert (None if share is None else as_time(share)) == limit
 
 
 def test_names_are_short_unless_they_collide(write, tmp_path):
@@ -232,9 +233,9 @@ def test_names_are_short_unless_they_collide(write, tmp_path):
     assert "--b.x=c/d e" in runs[0].options
 
 
-def test_summary_leaves_failures_out():
+def test_summary_leaves_failures_out(write):
     rows = [{"a": 1, "seed_everything": i, "status": s, "best": 1.0 * i} for i, s in enumerate(("done", "failed"))]
-    shown = summary(rows, "val/cost")
+    shown = summary(rows, read_sweep(write()))
     assert [list(column.cells) for column in shown.columns] == [["1"], ["1"], ["0"], ["-"]]
 
 
@@ -247,10 +248,10 @@ def run(write, tmp_path):
 def test_resumes_from_a_whole_checkpoint_only(run, monkeypatch):
     """A damaged one is thrown away; a stopped run stays to be trained."""
     commands = []
-    monkeypatch.setattr(module, "_call", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(module, "_call", lambda command, *_, **__: commands.append(command))
     run.record("waiting")
     save(run, [1.0])
-    module.execute(run, 1, "00:00:00:30")
+    module.execute(run, 1, 30.0)
     assert commands[0][-2:] == ["--trainer.max_time=00:00:00:30", f"--ckpt_path={run.last}"]
     run.last.write_bytes(run.last.read_bytes()[:100])
     module.execute(run, 1, None)
@@ -276,7 +277,7 @@ def test_resumes_from_a_whole_checkpoint_only(run, monkeypatch):
 def test_a_run_ends_as_it_says_itself(run, monkeypatch, code, says, status):
     """Neither its exit code nor its last checkpoint is enough."""
 
-    def call(command, **options):
+    def call(command, *_, **options):
         assert not run.ending.exists()  # what an earlier try said
         save(run, [1.0])
         if says is not None:
@@ -321,7 +322,7 @@ def test_an_interrupt_ends_the_processes(write, tmp_path, monkeypatch):
     """What is at work is stopped, nothing else starts, and all of it is still to do."""
     call = module._call
 
-    def sleep(command, **options):
+    def sleep(command, *_, **options):
         threading.Timer(0.5, module.STOP.set).start()
         return call([sys.executable, "-c", "import time; time.sleep(60)"], **options)
 
