@@ -378,21 +378,22 @@ def test_a_chain_that_was_killed_goes_on_bit_for_bit(tmp_path):
 
 
 RAY = """
-import json, ray, sys
-from pathlib import Path
+import json, sys
+import ray
 from ray.cluster_utils import Cluster
 from lit_dcem.sweep import execution, sweep
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 cluster.add_node(num_cpus=1)
 ray.init(address=cluster.address, log_to_driver=False)
-here = execution.execute
 
 
 def execute(process, threads, limit):
     with open(sys.argv[3], "a") as file:
         file.write(json.dumps([process.chain, process.name, ray.get_runtime_context().get_node_id()]) + "\\n")
-    return here(process, threads, limit)
+    from lit_dcem.sweep import execution
+
+    return execution.execute(process, threads, limit)  # in a worker's process nothing is replaced
 
 
 execution.execute = execute
