@@ -195,6 +195,7 @@ def seeds() -> Iterator[Case]:
         yield Case(["evaluate", checkpoint, "--episodes=1", f"--env_seed={value}"])
         if value != "-1":  # torch takes it
             yield Case(["evaluate", f"--config={CONFIGS / 'cartpole_pca.yaml'}", f"--planner.init_args.seed={value}"])
+    yield Case(["evaluate", f"--config={CONFIGS / 'cartpole_pca.yaml'}", "--env_seed=1"])
 
 
 # ---- options of the experiments ------------------------------------------------------------------------------------

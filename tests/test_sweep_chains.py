@@ -386,10 +386,11 @@ from lit_dcem.sweep import execution, sweep
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 cluster.add_node(num_cpus=1)
 ray.init(address=cluster.address, log_to_driver=False)
+file, out, noted = sys.argv[1:]
 
 
 def execute(process, threads, limit):
-    with open(sys.argv[3], "a") as file:
+    with open(noted, "a") as file:
         file.write(json.dumps([process.chain, process.name, ray.get_runtime_context().get_node_id()]) + "\\n")
     from lit_dcem.sweep import execution
 
@@ -397,9 +398,11 @@ def execute(process, threads, limit):
 
 
 execution.execute = execute
-sweep(sys.argv[1], sys.argv[2], "ray")
-ray.shutdown()
-cluster.shutdown()
+try:
+    sweep(file, out, "ray")
+finally:
+    ray.shutdown()
+    cluster.shutdown()
 """
 
 
