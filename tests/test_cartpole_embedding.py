@@ -1,5 +1,6 @@
 """The cartpole experiment: gradients through the search, what it measures, and that it learns."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,18 @@ def test_training_lowers_the_cost(tmp_path, temperature):
     run.fit(model, CartpoleStates(batch_size=8, updates_per_epoch=30, seed=0))
     assert history.rows[-1]["val/cost"] < before - 1
     assert history.rows[-1]["train/loss"] < history.rows[0]["train/loss"]
+
+
+def test_a_run_goes_on_with_the_decoder_of_another(tmp_path):
+    """Here a shipped one, which costs less than the expert's plans from the first update on."""
+    decoder = ActionDecoder(2, 20, hidden_dim=128, lower=-100.0, upper=100.0)
+    search = DCEM(**{**SMALL, "temperature": 0.0, "num_candidates": 100, "num_elites": 5})
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    model = CartpoleEmbedding(decoder, search, optimizer=still, start="checkpoints/cartpole_d2_0.ckpt", answer="best")
+    run = trainer(tmp_path, max_epochs=1, callbacks=[history := History()])
+    run.fit(model, CartpoleStates(batch_size=2, updates_per_epoch=1, seed=0))
+    assert history.rows[-1]["val/cost"] < -9
+    assert history.rows[-1]["val/cost_hard"] < history.rows[-1]["val/cost_trained"]
 
 
 def test_plateau_of_the_validation_cost_halves_the_learning_rate(tmp_path):

@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 from lit_dcem.data.environment_data import EnvironmentData
 from lit_dcem.data.regression import RegressionData
+from lit_dcem.experiments.chaining import start_from
 from lit_dcem.experiments.embedding_loss import EmbeddingLoss
 from lit_dcem.experiments.training import check_horizon, check_precision, optimize, refuse_data
 from lit_dcem.models.action_decoder import ActionDecoder
@@ -39,8 +40,9 @@ class CartpoleEmbedding(pl.LightningModule):
 
     Called with states ``[B, 5]`` it is a planner: it returns the forces ``[B, H]``. Logs ``train/cost``; ``val/cost``,
     that of the planned forces, averaged over states and solver seeds; ``val/improvement``, the ratio of val/cost to the
-    expert's; and ``val/cost_paper``, measured as in the paper: at the mean of one search with 100 candidates, 10 elites
-    and 10 iterations at the temperature of training.
+    expert's; ``val/cost_paper``, measured as in the paper: at the mean of one search with 100 candidates, 10 elites
+    and 10 iterations at the temperature of training; and what the search of training finds, at its mean as
+    it is (``val/cost_trained``), and as the best point at temperature 0 (``val/cost_hard``).
 
     Args:
         decoder: from z to forces [N]; with a ``condition_dim`` of 5 it sees the state that a plan starts from, too.
@@ -53,12 +55,13 @@ class CartpoleEmbedding(pl.LightningModule):
         loss: of what the search of training met (paper, and if none is given: the cost of its answer).
         validation_repeats: solver seeds to average a validation over.
         expert_cost: what the improvement factor compares with [cost of a sequence].
+        start: checkpoint of an earlier run, whose decoder this one goes on with (an exported one will do).
 
     Raises:
         ValueError: an option out of range.
     """
 
-    metrics = ("train/cost", "val/cost", "val/cost_paper", "val/improvement")
+    metrics = ("train/cost", "val/cost", "val/cost_paper", "val/cost_trained", "val/cost_hard", "val/improvement")
     """what a callback can watch"""
 
     def __init__(
@@ -73,6 +76,7 @@ class CartpoleEmbedding(pl.LightningModule):
         loss: EmbeddingLoss | None = None,
         validation_repeats: int = 5,
         expert_cost: float = EXPERT_COST,
+        start: str | None = None,
     ) -> None:
         super().__init__()
         if validation_repeats < 1:
@@ -98,8 +102,9 @@ class CartpoleEmbedding(pl.LightningModule):
         self.embedding_loss = loss or EmbeddingLoss()
         self.validation_repeats = validation_repeats
         self.expert_cost = expert_cost
+        self.start = start
         self.cost = MeanMetric()
-        self.cost_paper = MeanMetric()
+        self.cost_paper, self.cost_trained, self.cost_hard = MeanMetric(), MeanMetric(), MeanMetric()
 
     def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
         """Planned forces [N] from each state on."""
@@ -126,6 +131,10 @@ class CartpoleEmbedding(pl.LightningModule):
         check_precision(self)
         refuse_data(self, RegressionData, EnvironmentData)
 
+    def on_fit_start(self) -> None:
+        if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
+            start_from(self.start, self, {"CartpoleEmbedding": ("decoder",)})
+
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss = self.loss(batch)
         self.log("train/cost", loss, prog_bar=True)
@@ -150,8 +159,11 @@ class CartpoleEmbedding(pl.LightningModule):
                 torch.manual_seed(seed)
                 self.cost.update(_cost(states, self(states).unsqueeze(1)))
             self.cost_paper.update(self.solve(states, self.paper_solver).value)
+            self.cost_trained.update(self.solve(states, self.training_solver).value)
+            self.cost_hard.update(self.solve(states, self.training_solver.replace(temperature=0.0)).best_value)
         self.log(f"{stage}/cost", self.cost, prog_bar=True)
-        self.log(f"{stage}/cost_paper", self.cost_paper)
+        for name in ("paper", "trained", "hard"):
+            self.log(f"{stage}/cost_{name}", getattr(self, f"cost_{name}"))
 
     def on_validation_epoch_end(self) -> None:
         self._log_improvement("val")

@@ -19,7 +19,7 @@ def start_from(
     path: str,
     module: nn.Module,
     taken: Mapping[str, Sequence[str]],
-    rollouts: EnvironmentData,
+    rollouts: EnvironmentData | None = None,
     trust: Iterable[str] = (),
 ) -> None:
     """Take over the weights of some parts of a module from the checkpoint of an earlier phase.
@@ -29,7 +29,7 @@ def start_from(
         module: of the later phase.
         taken: for each class of ours that it may start from, by name, the names of the submodules that it takes over,
             which both have by the same names. Subclasses are taken as the nearest of these.
-        rollouts: of the later phase, which must be of the same task.
+        rollouts: of the later phase, which must be of the same task; none if there are no tasks to mix up.
         trust: your own packages whose classes the checkpoint may name, beside those of the command line.
 
     Raises:
@@ -42,10 +42,8 @@ def start_from(
     if given is None:
         rule = f"{type(module).__name__} starts from a checkpoint of {' or '.join(taken)}"
         raise UsageError(f"{rule}, got one of {cls.__name__} in {path}.")
-    options = checkpoint.get("datamodule_hyper_parameters", {})
-    theirs, ours = (_task(given) for given in (options, vars(rollouts)))
-    if theirs != ours:
-        raise UsageError(f"A phase must go on with the task of the one before, {theirs} in {path}, got {ours}.")
+    if rollouts is not None:
+        _check_task(checkpoint.get("datamodule_hyper_parameters", {}), rollouts, path)
     for part in taken[given]:
         weights = {
             name.removeprefix(f"{part}."): value
@@ -53,6 +51,12 @@ def start_from(
             if name.startswith(f"{part}.")
         }
         load_weights(module.get_submodule(part), {"state_dict": weights}, path)
+
+
+def _check_task(options: Mapping[str, Any], rollouts: EnvironmentData, path: str) -> None:
+    theirs, ours = (_task(given) for given in (options, vars(rollouts)))
+    if theirs != ours:
+        raise UsageError(f"A phase must go on with the task of the one before, {theirs} in {path}, got {ours}.")
 
 
 def _task(options: Mapping[str, Any]) -> str:
