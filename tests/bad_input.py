@@ -317,7 +317,7 @@ def options_that_fail_late() -> Iterator[Case]:
     yield fit("phase2", "--data.init_args.initial_replay=a_file")
 
 
-@kind(fast=8)
+@kind(fast=4)
 def module_and_data_of_different_experiments() -> Iterator[Case]:
     together = {"phase1": "phase2", "phase2": "phase1", "regression": "regression_gd", "regression_gd": "regression"}
     for model, data in itertools.permutations(EXPERIMENTS, 2):

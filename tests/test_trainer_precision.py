@@ -45,7 +45,7 @@ REFUSED = {(name, "16-true") for name in EXPERIMENTS} | {
     ("cheetah_joint", "bf16-true"),
 }
 FAST = {
-    *((name, "64-true") for name in ("regression", "cartpole", "swingup_phase1", "swingup_phase3")),
+    *((name, "64-true") for name in ("regression", "swingup_phase1")),
     *(("regression", "bf16-true"), ("regression", "16-true"), ("swingup_phase3", "bf16-true")),
 }
 CASES = [

@@ -270,7 +270,7 @@ def learn(model: WorldModel, updates: int, autocast: bool) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("autocast", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_learns_a_linear_system(autocast):
     torch.manual_seed(0)
     losses = learn(WorldModel(2, 1, 32, rssm={"deter_dim": 32, "stoch_dim": 4}, free_nats=0.0), 150, autocast)
