@@ -201,6 +201,13 @@ def test_a_mixture_has_gradients_to_all_that_it_is_made_of():
     assert torch.autograd.gradcheck(decoder, given)
 
 
+def test_gradients_are_finite_where_there_is_no_rest():
+    decoder, latent = ActionDecoder(2, 4, hidden_dim=4, blends_rest=True), torch.tensor([0.3, 0.6], requires_grad=True)
+    decoder(latent, None, torch.full((4, 1), torch.nan)).sum().backward()
+    assert latent.grad.isfinite().all() and latent.grad[1] == 0
+    assert all(parameter.grad.isfinite().all() for parameter in decoder.parameters())
+
+
 @pytest.mark.parametrize("options", [{"condition_dim": -1}, {"latent_dim": 1, "blends_rest": True}])
 def test_conditions_and_mixtures_that_cannot_be_are_refused(options):
     with pytest.raises(ValueError, match="condition_dim must be at least 0, and latent_dim at least 2"):

@@ -117,8 +117,9 @@ class ActionDecoder(nn.Module):
         logits = self.layers[1:](first).unflatten(-1, (self.horizon, self.action_dim))
         if rest is None or not self.blends_rest:
             return logits
-        share = latent[..., -1, None, None].clamp(0, 1)
-        return torch.where(rest.isnan(), logits, torch.lerp(logits, self.unsquash(rest).to(logits.dtype), share))
+        unknown = rest.isnan()  # masked before it is multiplied, since 0 times NaN is a gradient of NaN
+        share = latent[..., -1, None, None].clamp(0, 1).masked_fill(unknown, 0)
+        return torch.lerp(logits, self.unsquash(rest.nan_to_num()).to(logits.dtype), share)
 
     def squash(self, logits: Float[Tensor, "*batch horizon action_dim"]) -> Float[Tensor, "*batch horizon action_dim"]:
         """Numbers of any size to actions within the bounds."""
