@@ -31,8 +31,9 @@ STARTS = {
     "PlanetPhase2": ("world_model", "scale", "planner.decoder"),
 }
 """what it takes over from the checkpoint of a class"""
-SHARED = {"planner.value": "planner.value", "seed_planner.value": "planner.value"}
-"""what it also takes over, of what, if both have it"""
+VALUES = {"planner.value": "planner.value", "seed_planner.value": "planner.value"}
+SHARED = {"PlanetPhase1": VALUES, "PlanetPhase2": VALUES}
+"""what it also takes over from a class, and of what, if both have it"""
 
 
 class PlanetPhase2(PlanetPhase1):

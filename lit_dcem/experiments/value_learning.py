@@ -15,6 +15,9 @@ from lit_dcem.models.belief import Belief
 from lit_dcem.models.value import ValueEnsemble
 from lit_dcem.models.world_model import WorldModel
 
+STRIDE = 4
+"""rows from one measured belief to the next"""
+
 
 def lambda_returns(
     rewards: Float[Tensor, "time batch"],
@@ -121,7 +124,7 @@ class ValueLearning(nn.Module):
         discount: float = 0.99,
         trace: float = 0.95,
         imagined_steps: int = 6,
-        num_windows: int = 64,
+        num_windows: int = 32,
         target_decay: float = 0.99,
         held_back: int = 10,
         measured_episodes: int = 5,
@@ -187,13 +190,14 @@ class ValueLearning(nn.Module):
     ) -> Float[Tensor, " moments"]:
         """What an accuracy is made of: count, sums and sums of squares of returns-to-go and of the value's errors.
 
-        Beliefs are imagined over the horizon from each row. Returns-to-go, of whole episodes, end in the slow copy's
-        value where an episode was cut off.
+        Beliefs are imagined over the horizon from every few rows. Returns-to-go, of whole episodes, end in the slow
+        copy's value where an episode was cut off.
         """
         length, batch = sequences.rewards.shape
-        rows = torch.arange(max(0, length - horizon) * batch, device=sequences.first.device)
         steps = min(horizon, length - 1)
-        windows = imagined_windows(model, posteriors, sequences, rows // batch, rows % batch, steps)
+        times = torch.arange(0, length - steps, STRIDE, device=sequences.first.device)
+        starts = times.repeat_interleave(batch), torch.arange(batch, device=times.device).repeat(len(times))
+        windows = imagined_windows(model, posteriors, sequences, *starts, steps)
         at = windows.times[-1], windows.columns
         ends = sequences.first, sequences.terminated
         returns = lambda_returns(sequences.rewards, self.target(posteriors).mean(0), *ends, self.discount, 1.0)[at]

@@ -41,6 +41,13 @@ class ValueHead(nn.Module):
         """The value of each belief."""
         return self.scale * self.layers(torch.cat(belief, -1)).squeeze(-1)
 
+    @torch.no_grad()
+    def rescale(self, scale: float) -> None:
+        """Take weights for those of a network with another scale."""
+        *_, last = (module for module in self.layers.modules() if isinstance(module, nn.Linear))
+        for parameter in last.parameters():
+            parameter.mul_(scale / self.scale)
+
 
 class ValueEnsemble(nn.Module):
     """Several value networks, of which a planner counts the least at the end of its horizon (`ModelPlanner`).
