@@ -19,8 +19,10 @@ from lit_dcem import (
     DCEM,
     ActionDecoder,
     CEMPlanner,
+    JointRollouts,
     LatentPlanner,
     OnPolicyRollouts,
+    PlanetJoint,
     PlanetPhase1,
     PlanetPhase2,
     PlanetPhase3,
@@ -38,6 +40,8 @@ from lit_dcem.planning import imagination
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 LEARNING = {"imagined_steps": 2, "num_windows": 8, "held_back": 2, "measure_interval": 4, "options": {"lr": 1e-2}}
+
+ON_POLICY = {"env": "Pendulum-v1", "action_repeat": 20, "num_envs": 2, "num_episodes": 2, "num_batches": 2, "seed": 3}
 
 
 def ensemble(seed=0, weight=0.0, **options):
@@ -174,8 +178,7 @@ def phase3(value=True, **options):
     decoder = ActionDecoder(2, 3, 1, hidden_dim=8, num_layers=1)
     planner = LatentPlanner(decoder, DCEM(**SEARCH), value=ensemble(6) if value else None)
     own = ValueHead(8, 3, hidden_dim=8, num_layers=1, scale=5.0)
-    data = OnPolicyRollouts("Pendulum-v1", action_repeat=20, num_envs=2, num_episodes=2, num_batches=1, seed=3)
-    return PlanetPhase3(world(), planner, PolicyGradient(own, 1), **options), data
+    return PlanetPhase3(world(), planner, PolicyGradient(own, 1), **options), OnPolicyRollouts(**ON_POLICY)
 
 
 @pytest.mark.parametrize("make", [parts, phase2_parts])
@@ -204,6 +207,21 @@ def test_a_model_learns_the_same_beside_a_value_that_does_not_weigh(tmp_path):
     assert all(torch.equal(first[name], weights[name]) for name in weights)
 
 
+def test_it_is_learned_beside_a_policy(tmp_path):
+    def make():
+        torch.manual_seed(0)
+        decoder = ActionDecoder(2, 3, 1, hidden_dim=8, num_layers=1)
+        planner = LatentPlanner(decoder, DCEM(**{**SEARCH, "temperature": 1.0}), value=ensemble())
+        learner = PolicyGradient(ValueHead(8, 3, hidden_dim=8, num_layers=1), 1)
+        options = {"value_learning": ValueLearning(**LEARNING), "num_beliefs": 3, "normalize": True}
+        rollouts = {**ON_POLICY, "batch_size": 4, "sequence_length": 5}
+        return PlanetJoint(learner, world_model=world(), planner=planner, **options), JointRollouts(**rollouts)
+
+    model, *_ = fit(tmp_path, 3, make=make)
+    assert model.value_learning.accuracy != 0
+    assert {"train/value", "train/value_loss"} <= model.trainer.callback_metrics.keys()
+
+
 def test_gradients_of_model_and_value_are_clipped_apart():
     phase, _ = parts()
     optimizer = phase.configure_optimizers()
@@ -219,8 +237,7 @@ def test_gradients_of_model_and_value_are_clipped_apart():
 
 def test_a_decoder_learns_to_reach_what_is_valued_and_the_value_nothing_from_it():
     phase = phase2()
-    for head in (phase.world_model.reward_head,):
-        torch.nn.init.zeros_(head.rest[-1].weight)
+    torch.nn.init.zeros_(phase.world_model.reward_head.rest[-1].weight)
     belief = Belief(torch.rand(4, 8), torch.randn(4, 3))
     decoder, norms = list(phase.planner.decoder.parameters()), []
     for weight in (0.0, 1.0):

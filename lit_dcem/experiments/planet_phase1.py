@@ -14,7 +14,7 @@ from lit_dcem.data.episode import Sequences, side_by_side
 from lit_dcem.data.rollouts import RolloutBatch, Rollouts
 from lit_dcem.experiments.planet import Planet, data_of
 from lit_dcem.experiments.training import clip_groups, optimize
-from lit_dcem.experiments.value_learning import ValueLearning
+from lit_dcem.experiments.value_learning import NUM_MOMENTS, ValueLearning
 from lit_dcem.models.value import ValueEnsemble
 from lit_dcem.models.world_model import WorldModel, WorldModelLoss
 from lit_dcem.planning.model_planner import ModelPlanner
@@ -91,11 +91,13 @@ class PlanetPhase1(Planet):
     def _measure_value(self, value: ValueEnsemble, learning: ValueLearning) -> None:
         """Let the value weigh as much as it explains of the episodes held back, of all processes."""
         replay, model = self._rollouts().replay, self.world_model
-        episodes = side_by_side([replay.episode(index) for index in learning.measured(replay.num_episodes)])
-        episodes = Sequences(*(part.to(self.device) for part in episodes))
-        observed = self.scale(episodes.observations)
-        posteriors, _ = model.rssm.observe_sequence(episodes.actions.to(observed), observed, first=episodes.first)
-        moments = learning.moments(value, model, posteriors.belief, episodes, self.planner.horizon)
+        held, moments = learning.measured(replay.num_episodes), torch.zeros(NUM_MOMENTS, device=self.device)
+        if held:
+            episodes = side_by_side([replay.episode(index) for index in held])
+            episodes = Sequences(*(part.to(self.device) for part in episodes))
+            observed = self.scale(episodes.observations)
+            posteriors, _ = model.rssm.observe_sequence(episodes.actions.to(observed), observed, first=episodes.first)
+            moments = learning.moments(value, model, posteriors.belief, episodes, self.planner.horizon)
         learning.trust(value, self.trainer.strategy.reduce(moments, reduce_op="sum"))
 
     def _likelihood(self, batch: RolloutBatch) -> WorldModelLoss:

@@ -17,6 +17,7 @@ from lit_dcem.models.world_model import WorldModel
 
 STRIDE = 4
 """rows from one measured belief to the next"""
+NUM_MOMENTS = 5
 
 
 def lambda_returns(
@@ -106,7 +107,8 @@ class ValueLearning(nn.Module):
         imagined_steps: K, at most the length of a sequence less one.
         num_windows: posteriors an update, drawn at random, that K priors each are imagined from.
         target_decay: of the slow copy, an update.
-        held_back: every so-many-th episode, the first one included, is for the accuracy alone.
+        held_back: every so-many-th episode is for the accuracy alone; the value does not weigh before the first one.
+            That one had better not be a seed episode: random actions leave little to explain.
         measured_episodes: so many of the latest of them are measured.
         measure_interval: in updates.
         smoothing: share of its way that the weight goes to the latest accuracy.
@@ -147,7 +149,7 @@ class ValueLearning(nn.Module):
 
     def measured(self, num_episodes: int) -> list[int]:
         """Which episodes of a replay to measure the accuracy on."""
-        return list(range(0, num_episodes, self.held_back))[-self.measured_episodes :]
+        return list(range(self.held_back - 1, num_episodes, self.held_back))[-self.measured_episodes :]
 
     def begin(self, value: ValueEnsemble) -> None:
         """The slow copy is as the ensemble from here on."""
@@ -182,7 +184,7 @@ class ValueLearning(nn.Module):
         return lambda_returns(sequences.rewards, self.target(posteriors), *ends, self.discount, self.trace)
 
     def _held(self, sequences: Sequences) -> Bool[Tensor, "time batch"]:
-        return sequences.episode % self.held_back == 0
+        return (sequences.episode + 1) % self.held_back == 0
 
     @torch.no_grad()
     def moments(
