@@ -26,7 +26,8 @@ from lit_dcem import (
 from lit_dcem.experiments.policy_gradient import Plan
 from lit_dcem.experiments.ppo import log_density
 from lit_dcem.models.belief import Belief
-from lit_dcem.planning.model_planner import Rest, imagined_returns
+from lit_dcem.planning.imagination import imagined_returns
+from lit_dcem.planning.model_planner import Rest
 
 STD = 0.5
 """of the first candidates, the planner's default"""

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from lit_dcem.experiments.planet_phase2 import PlanetPhase2
     from lit_dcem.experiments.planet_phase3 import PlanetPhase3
     from lit_dcem.experiments.policy_gradient import PolicyGradient
+    from lit_dcem.experiments.value_learning import ValueLearning
     from lit_dcem.models.action_decoder import ActionDecoder
     from lit_dcem.models.energy import EnergyNetwork
     from lit_dcem.models.rssm import RSSM
-    from lit_dcem.models.value import ValueHead
+    from lit_dcem.models.value import ValueEnsemble, ValueHead
     from lit_dcem.models.world_model import WorldModel
     from lit_dcem.planning.cartpole import FullSpacePlanner
     from lit_dcem.planning.cartpole_pca import PCAPlanner
@@ -67,7 +68,9 @@ _HOMES = {
     "Rollouts": "data.rollouts",
     "Solution": "types",
     "UnrolledGD": "solvers.gradient_descent",
+    "ValueEnsemble": "models.value",
     "ValueHead": "models.value",
+    "ValueLearning": "experiments.value_learning",
     "WorldModel": "models.world_model",
     "cem": "solvers.cem",
     "dcem": "solvers.cem",
@@ -104,7 +107,9 @@ __all__ = [
     "Rollouts",
     "Solution",
     "UnrolledGD",
+    "ValueEnsemble",
     "ValueHead",
+    "ValueLearning",
     "WorldModel",
     "cem",
     "dcem",

@@ -45,7 +45,7 @@ def reports(
 
 
 def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
-    """The checkpoint's own if there is no other; one that searches a latent space is given the checkpoint's decoder."""
+    """The checkpoint's own if there is no other; another one that has a decoder or value is given its."""
     own = module.planner
     if planner is None:
         return own
@@ -57,6 +57,10 @@ def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
             raise UsageError(f"A LatentPlanner needs a checkpoint with a decoder, got one of {type(module).__name__}.")
         planner.decoder = own.decoder
         planner.horizon = own.horizon
+    if planner.value is not None:
+        if own.value is None:
+            raise UsageError(f"A planner with a value needs a checkpoint with one, got one of {type(module).__name__}.")
+        planner.value = own.value
     return planner
 
 

@@ -8,7 +8,8 @@ import torch
 from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, ModelPolicy, WorldModel
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.observation_scale import ObservationScale
-from lit_dcem.planning.model_planner import Rest, imagined_returns
+from lit_dcem.planning.imagination import imagined_returns
+from lit_dcem.planning.model_planner import Rest
 
 HORIZON, ACTIONS = 3, 2
 BOUNDS = {"temperature": 0.0, "lower": -1.0, "upper": 1.0}

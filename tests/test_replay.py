@@ -73,13 +73,14 @@ def test_a_row_holds_an_observation_and_what_led_to_it(tmp_path, terminated):
     replay = EpisodeReplay(tmp_path, 2, 3)
     replay.append(episode(7, 3, terminated))
     drawn = replay.sample(20, 4, generator())
-    assert [tuple(field.shape) for field in drawn] == [(4, 20, 2), (4, 20, 3), (4, 20), (4, 20), (4, 20)]
+    assert [tuple(field.shape) for field in drawn] == [(4, 20, 2), (4, 20, 3), *[(4, 20)] * 4]
     columns = [
         [[7, 0], [7, 1], [7, 2], [7, 3]],
         [[0, 0, 0], [0, 7, 1], [1, 7, 1], [2, 7, 1]],
         [0, 0.5, 1.5, 2.5],
         [0, 0, 0, float(terminated)],
         [True, False, False, False],
+        [0, 0, 0, 0],
     ]
     starts = drawn.observations[0, :, 1].int().tolist()
     assert set(starts) == {0, 1, 2, 3}
@@ -105,7 +106,7 @@ def test_other_precisions_and_inference_tensors_become_plain_float32(tmp_path):
 def test_batches_are_contiguous_copies(tmp_path):
     replay = filled(tmp_path)
     drawn = replay.sample(5, 3, generator())
-    assert [field.dtype for field in drawn] == [torch.float32] * 4 + [torch.bool]
+    assert [field.dtype for field in drawn] == [torch.float32] * 4 + [torch.bool, torch.int64]
     for field in drawn:
         assert field.is_contiguous()
         field.fill_(-1)

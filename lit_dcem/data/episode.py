@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,20 @@ class Sequences(NamedTuple):
     """1 in the last row of an episode that ended by itself; else 0"""
     first: Bool[Tensor, "length batch"]
     """in the first row of an episode: nothing led here"""
+    episode: Int[Tensor, "length batch"]
+    """number of the episode in its replay"""
+
+
+def side_by_side(episodes: Sequence[Episode]) -> Sequences:
+    """Whole episodes, one a column, numbered from 0; shorter ones go on with rows of zeros that are all ``first``."""
+    ends = torch.tensor([len(episode.actions) for episode in episodes])
+    times = torch.arange(int(ends.max()) + 1).unsqueeze(1)
+    terminated = torch.tensor([episode.terminated for episode in episodes]) & (times == ends)
+    return Sequences(
+        pad_sequence([episode.observations for episode in episodes]),
+        pad_sequence([F.pad(episode.actions, (0, 0, 1, 0)) for episode in episodes]),
+        pad_sequence([F.pad(episode.rewards, (1, 0)) for episode in episodes]),
+        terminated.float(),
+        (times == 0) | (times > ends),
+        torch.arange(len(episodes)).expand_as(terminated).contiguous(),
+    )

@@ -8,6 +8,7 @@ import torch
 
 from lit_dcem.data.environment_data import check_counts
 from lit_dcem.data.on_policy import OnPolicyBatch, OnPolicyRollouts
+from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.data.stream import Stream
 from lit_dcem.data.trajectories import Collected
 
@@ -34,6 +35,11 @@ class JointRollouts(OnPolicyRollouts):
         super().setup(stage)
         if begins:
             self._replay = self._new_replay()
+
+    @property
+    def replay(self) -> EpisodeReplay:
+        """The finished episodes of this process."""
+        return self._replay
 
     def train_dataloader(self) -> Stream:
         self._require_own(self._replay)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lit_dcem.data.episode import Episode, Sequences
@@ -95,7 +95,8 @@ class EpisodeReplay:
         """A copy of an episode, in the order of their appends."""
         index = range(self.num_episodes)[index]
         first, end = self._bounds[index : index + 2]
-        fields = self._split(torch.from_numpy(self._rows[first:end].copy()), torch.zeros(end - first, dtype=torch.bool))
+        rows, numbers = torch.from_numpy(self._rows[first:end].copy()), torch.full((end - first,), index)
+        fields = self._split(rows, torch.zeros(end - first, dtype=torch.bool), numbers)
         return Episode(fields.observations, fields.actions[1:], fields.rewards[1:], bool(fields.terminated[-1]))
 
     def sample(self, batch_size: int, length: int, generator: torch.Generator) -> Sequences:
@@ -121,7 +122,7 @@ class EpisodeReplay:
         # The row before each sequence comes too: where it ends an episode, one begins.
         indices = starts + np.arange(-1, length)[:, None]
         before_and_rows = torch.from_numpy(self._rows.take(indices, axis=0, mode="wrap"))
-        return self._split(before_and_rows[1:], before_and_rows[:-1, :, -2:].any(-1))
+        return self._split(before_and_rows[1:], before_and_rows[:-1, :, -2:].any(-1), self._numbers(indices[1:]))
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint has to know; everything it counts is on the disk by then (`UsageError` if it vanished)."""
@@ -209,10 +210,17 @@ class EpisodeReplay:
         if there < num_rows:
             raise UsageError(f"{self.path} must hold at least {num_rows} rows, got {there}; {REMEDY}.")
 
-    def _split(self, rows: Float[Tensor, "*batch columns"], first: Bool[Tensor, "*batch"]) -> Sequences:
+    def _numbers(self, indices: np.ndarray) -> Tensor:
+        """The episodes that rows are of; they wrap around."""
+        ends = np.asarray(self._bounds)[1:]
+        return torch.from_numpy(np.searchsorted(ends, indices % len(self._rows), side="right"))
+
+    def _split(
+        self, rows: Float[Tensor, "*batch columns"], first: Bool[Tensor, "*batch"], episode: Int[Tensor, "*batch"]
+    ) -> Sequences:
         fields = rows.split([self.observation_dim, self.action_dim, 1, 1, 1], -1)
         observations, actions, rewards, terminated, _ = (field.contiguous() for field in fields)
-        return Sequences(observations, actions, rewards.squeeze(-1), terminated.squeeze(-1), first)
+        return Sequences(observations, actions, rewards.squeeze(-1), terminated.squeeze(-1), first, episode)
 
 
 def _as_rows(episode: Episode) -> Float[np.ndarray, "times columns"]:

@@ -111,6 +111,11 @@ class Rollouts(EnvironmentData):
         """What the policy remembered after its last actions; None before the first."""
         return None if self._collector is None else self._collector.policy_state
 
+    @property
+    def replay(self) -> EpisodeReplay:
+        """The finished episodes of this process."""
+        return self._replay
+
     def setup(self, stage: str) -> None:
         if stage != "fit" or self._collector is not None:
             return

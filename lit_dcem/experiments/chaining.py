@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lit_dcem.checkpoint import load_weights, read_checkpoint
 from lit_dcem.data.environment_data import EnvironmentData
@@ -21,7 +21,8 @@ def start_from(
     taken: Mapping[str, Sequence[str]],
     rollouts: EnvironmentData | None = None,
     trust: Iterable[str] = (),
-) -> None:
+    also: Mapping[str, Mapping[str, str]] | None = None,
+) -> Mapping[str, Tensor]:
     """Take over the weights of some parts of a module from the checkpoint of an earlier phase.
 
     Args:
@@ -31,6 +32,11 @@ def start_from(
             which both have by the same names. Subclasses are taken as the nearest of these.
         rollouts: of the later phase, which must be of the same task; none if there are no tasks to mix up.
         trust: your own packages whose classes the checkpoint may name, beside those of the command line.
+        also: for each class, the names of more submodules, each with the name of the checkpoint's submodule that it
+            takes over if both are there.
+
+    Returns:
+        all weights of the checkpoint.
 
     Raises:
         UsageError: no checkpoint, or one of another phase, task or size, or of code that is not trusted.
@@ -45,12 +51,19 @@ def start_from(
     if rollouts is not None:
         _check_task(checkpoint.get("datamodule_hyper_parameters", {}), rollouts, path)
     for part in taken[given]:
-        weights = {
-            name.removeprefix(f"{part}."): value
-            for name, value in checkpoint["state_dict"].items()
-            if name.startswith(f"{part}.")
-        }
-        load_weights(module.get_submodule(part), {"state_dict": weights}, path)
+        load_weights(module.get_submodule(part), _weights(checkpoint, part), path)
+    present = dict(module.named_modules(remove_duplicate=False))
+    for name, part in (also or {}).get(given, {}).items():
+        weights = _weights(checkpoint, part)
+        if name in present and weights["state_dict"]:
+            load_weights(present[name], weights, path)
+    return checkpoint["state_dict"]
+
+
+def _weights(checkpoint: Mapping[str, Any], part: str) -> dict[str, dict[str, Any]]:
+    """Those of a submodule, by its own names."""
+    names = [name for name in checkpoint["state_dict"] if name.startswith(f"{part}.")]
+    return {"state_dict": {name.removeprefix(f"{part}."): checkpoint["state_dict"][name] for name in names}}
 
 
 def _check_task(options: Mapping[str, Any], rollouts: EnvironmentData, path: str) -> None:

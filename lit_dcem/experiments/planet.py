@@ -50,7 +50,7 @@ class Planet(pl.LightningModule):
         "val/return", "val/seconds_per_decision", "val/simulator_steps", "val/ppo_steps", "train/return", "train/loss",
         "train/observation", "train/reward", "train/kl", "train/termination", "train/decoder", "train/logits",
         "train/policy", "train/value", "train/policy_kl", "train/clipped", "train/ratio", "train/entropy",
-        "speed/steps_per_second",
+        "train/value_loss", "train/value_accuracy", "train/value_weight", "speed/steps_per_second",
     )  # fmt: skip
     """what a callback can watch, in one phase or another"""
 

@@ -16,6 +16,7 @@ from lit_dcem.experiments.chaining import start_from
 from lit_dcem.experiments.embedding_loss import EmbeddingLoss
 from lit_dcem.experiments.planet_phase1 import PlanetPhase1
 from lit_dcem.experiments.training import clip_groups, optimize
+from lit_dcem.experiments.value_learning import ValueLearning
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.latent_planner import LatentPlanner
@@ -30,6 +31,9 @@ STARTS = {
     "PlanetPhase2": ("world_model", "scale", "planner.decoder"),
 }
 """what it takes over from the checkpoint of a class"""
+VALUES = {"planner.value": "planner.value", "seed_planner.value": "planner.value"}
+SHARED = {"PlanetPhase1": VALUES, "PlanetPhase2": VALUES}
+"""what it also takes over from a class, and of what, if both have it"""
 
 
 class PlanetPhase2(PlanetPhase1):
@@ -65,6 +69,8 @@ class PlanetPhase2(PlanetPhase1):
             ``gradient_clip_val`` is for the world model.
         lr_scheduler: as in `PlanetPhase1`.
         normalize: as in `PlanetPhase1`; the scale of a checkpoint that it starts from stays.
+        value_learning: as in `PlanetPhase1`; it goes on with the value of a checkpoint that it starts from, if there is
+            one. The decoder learns to reach what is valued, and the value nothing from that.
 
     Raises:
         ValueError: an option out of range.
@@ -88,8 +94,9 @@ class PlanetPhase2(PlanetPhase1):
         decoder_clip: float = 1.0,
         lr_scheduler: LRSchedulerCallable | None = None,
         normalize: bool = False,
+        value_learning: ValueLearning | None = None,
     ) -> None:
-        super().__init__(world_model, planner, optimizer, lr_scheduler, normalize and start is None)
+        super().__init__(world_model, planner, optimizer, lr_scheduler, normalize and start is None, value_learning)
         if num_beliefs < 1 or not decoder_clip > 0 or not 0 <= logit_cost < float("inf"):
             rule = "num_beliefs must be at least 1, decoder_clip positive, and logit_cost at least 0 and finite"
             raise ValueError(f"{rule}, got {num_beliefs}, {decoder_clip} and {logit_cost}.")
@@ -111,7 +118,9 @@ class PlanetPhase2(PlanetPhase1):
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
-            start_from(self.start, self, STARTS, self._rollouts())
+            start_from(self.start, self, STARTS, self._rollouts(), also=SHARED)
+            if self.value_learning is not None and self.planner.value is not None:
+                self.value_learning.target.load_state_dict(self.planner.value.state_dict())
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         likelihood = self._likelihood(batch)
@@ -119,7 +128,7 @@ class PlanetPhase2(PlanetPhase1):
         cost = self.decoder_loss(starts)
         logits = self._logits(starts)
         self.log_dict({"train/decoder": cost, "train/logits": logits}, batch_size=1)
-        return likelihood.total + cost + self.logit_cost * logits
+        return likelihood.total + cost + self.logit_cost * logits + self.horizon_loss(batch, likelihood)
 
     def decoder_loss(self, belief: Belief) -> Float[Tensor, ""]:
         """Minus the imagined return of what a search from each belief ``[B, size]`` met; for the decoder alone."""
@@ -154,12 +163,13 @@ class PlanetPhase2(PlanetPhase1):
         return optimize(self.groups(), self.optimizer, self.lr_scheduler, "val/return")
 
     def groups(self) -> list[dict[str, Any]]:
-        """World model and decoder, for the optimizer."""
+        """World model, decoder, and the value if it is learned, for the optimizer."""
         decoder = {"params": self.planner.decoder.parameters(), "clip": self.decoder_clip, **self.decoder_options}
-        return [{"params": self.world_model.parameters()}, decoder]
+        model, *value = super().groups()
+        return [model, decoder, *value]
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of world model and decoder apart."""
+        """Clip the gradients of world model, decoder and value apart."""
         clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)

@@ -23,6 +23,12 @@ PARTS = ("decoder", "reward", "transition")
 CONTROLLER = ("world_model", "scale", "planner.decoder")
 STARTS = {"PlanetPhase2": CONTROLLER, "PlanetPhase3": (*CONTROLLER, "policy_gradient.value")}
 """what it takes over from the checkpoint of a class"""
+VALUE = {"planner.value": "planner.value"}
+SHARED = {
+    "PlanetPhase2": VALUE | {"policy_gradient.value": "planner.value.heads.0"},
+    "PlanetPhase3": VALUE,
+}
+"""what it also takes over from a class, and of what, if both have it"""
 
 
 class PlanetPhase3(LearnsPolicy):
@@ -43,7 +49,8 @@ class PlanetPhase3(LearnsPolicy):
             optimizer (paper: lr 1e-4 or 1e-5).
         value_options: of the optimizer for the value network and the standard deviation.
         start: checkpoint of `PlanetPhase2` to begin with, or of an earlier run of its own, whose value network it
-            goes on with, too (an exported one will do).
+            goes on with, too (an exported one will do). If the planner of phase 2 has learned a value, the value
+            network begins as its first one, and must have its sizes.
         optimizer: made from groups of parameters. The Trainer's ``gradient_clip_val`` (paper: 0.5) is for the norm of
             each group by itself.
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
@@ -79,7 +86,9 @@ class PlanetPhase3(LearnsPolicy):
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
-            start_from(self.start, self, STARTS, self._rollouts())
+            weights = start_from(self.start, self, STARTS, self._rollouts(), also=SHARED)
+            if "planner.value.scale" in weights and "policy_gradient.log_std" not in weights:
+                self.policy_gradient.value.rescale(weights["planner.value.scale"].item())
 
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
         self._log_progress(batch)

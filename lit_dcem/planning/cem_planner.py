@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.models.belief import Belief
+from lit_dcem.models.value import ValueEnsemble
 from lit_dcem.planning.model_planner import ModelPlanner, Rest
 from lit_dcem.planning.precision import Precision
 from lit_dcem.solvers.cem import DCEM
@@ -38,6 +39,8 @@ class CEMPlanner(ModelPlanner):
             that multiply it, and 9 times as slow on others; or "auto", the faster one of these where the model is, but
             float32 where the model takes gradients. The beliefs before it and the search around it are in float32.
         compile: compile imagination with `torch.compile`; on a GPU with CUDA graphs. Takes half a minute at first.
+        value: what follows the horizon, as far as its weight says; else nothing counts that does (paper). A phase with
+            ``value_learning`` trains it.
 
     Raises:
         ValueError: an option out of range, or a solver with other bounds.
@@ -54,10 +57,13 @@ class CEMPlanner(ModelPlanner):
         sample: bool = True,
         precision: Precision = "auto",
         compile: bool = False,
+        value: ValueEnsemble | None = None,
     ) -> None:
         _check_bounds(solver)
         solver = solver.replace(horizon=horizon, **BOUNDS)
-        super().__init__(solver, horizon, initial_std, answer, warm_start, keep_plans, sample, precision, compile)
+        super().__init__(
+            solver, horizon, initial_std, answer, warm_start, keep_plans, sample, precision, compile, value
+        )
 
     def size(self, action_dim: int) -> int:
         return self.horizon * action_dim

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_dcem.models.action_decoder import ActionDecoder
 from lit_dcem.models.belief import Belief
+from lit_dcem.models.value import ValueEnsemble
 from lit_dcem.models.world_model import WorldModel
 from lit_dcem.planning.model_planner import ModelPlanner, Rest
 from lit_dcem.planning.precision import Precision
@@ -38,6 +39,8 @@ class LatentPlanner(ModelPlanner):
             that multiply it, and 9 times as slow on others; or "auto", the faster one of these where the model is, but
             float32 where the model takes gradients. The beliefs before it and the search around it are in float32.
         compile: compile imagination with `torch.compile`; on a GPU with CUDA graphs. Takes half a minute at first.
+        value: what follows the horizon, as far as its weight says; else nothing counts that does (paper). A phase with
+            ``value_learning`` trains it.
 
     Raises:
         ValueError: an option out of range, or a decoder with other bounds.
@@ -54,10 +57,10 @@ class LatentPlanner(ModelPlanner):
         sample: bool = True,
         precision: Precision = "auto",
         compile: bool = False,
+        value: ValueEnsemble | None = None,
     ) -> None:
-        super().__init__(
-            solver, decoder.horizon, initial_std, answer, warm_start, keep_plans, sample, precision, compile
-        )
+        options = warm_start, keep_plans, sample, precision, compile, value
+        super().__init__(solver, decoder.horizon, initial_std, answer, *options)
         if not ((decoder.lower == -1).all() and (decoder.upper == 1).all()):
             got = f"{decoder.lower.tolist()} and {decoder.upper.tolist()}"
             raise ValueError(f"The decoder of a LatentPlanner must have the bounds of actions, -1 and 1, got {got}.")
@@ -67,6 +70,7 @@ class LatentPlanner(ModelPlanner):
         return self.decoder.latent_dim
 
     def check_sizes(self, model: WorldModel) -> None:
+        super().check_sizes(model)
         decoder, rssm = self.decoder, model.rssm
         fits = decoder.action_dim == rssm.action_dim and decoder.condition_dim in (0, rssm.deter_dim + rssm.stoch_dim)
         if not fits:

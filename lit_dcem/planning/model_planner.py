@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,9 +12,10 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lit_dcem.models.belief import Belief
+from lit_dcem.models.value import ValueEnsemble
 from lit_dcem.models.world_model import WorldModel
-from lit_dcem.planning.imagination import imagined_returns
-from lit_dcem.planning.precision import PRECISIONS, ModelCopies, Precision, imagination_dtype
+from lit_dcem.planning.imagination import Imagination, Imagine
+from lit_dcem.planning.precision import PRECISIONS, Precision
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.types import Objective, PolicyState, Solution
 
@@ -51,6 +51,8 @@ class ModelPlanner(nn.Module, ABC):
             that multiply it, and 9 times as slow on others; or "auto", the faster one of these where the model is, but
             float32 where the model takes gradients. The beliefs before it and the search around it are in float32.
         compile: compile imagination with `torch.compile`; on a GPU with CUDA graphs. Takes half a minute at first.
+        value: what follows the horizon, as far as its weight says; else nothing counts that does (paper). A phase with
+            ``value_learning`` trains it.
 
     Raises:
         ValueError: an option out of range.
@@ -67,6 +69,7 @@ class ModelPlanner(nn.Module, ABC):
         sample: bool = True,
         precision: Precision = "auto",
         compile: bool = False,
+        value: ValueEnsemble | None = None,
     ) -> None:
         super().__init__()
         if horizon < 1 or not 0 < initial_std < math.inf:
@@ -82,10 +85,8 @@ class ModelPlanner(nn.Module, ABC):
         self.keep_plans = keep_plans
         self.sample = sample
         self.precision: Precision = precision
-        # The mode means CUDA graphs on a GPU, and nothing more than the default one on a CPU.
-        compiled = {"mode": "reduce-overhead", "dynamic": False}
-        self._returns = torch.compile(imagined_returns, **compiled) if compile else imagined_returns
-        self._copies = ModelCopies()
+        self._imagine = Imagination(compile)
+        self.value = value
 
     @abstractmethod
     def size(self, action_dim: int) -> int:
@@ -103,6 +104,12 @@ class ModelPlanner(nn.Module, ABC):
 
     def check_sizes(self, model: WorldModel) -> None:
         """Raise a ValueError if the planner is not made for a model of these sizes; one without networks fits all."""
+        if self.value is None:
+            return
+        theirs, ours = ((each.deter_dim, each.stoch_dim) for each in (model.rssm, self.value))
+        if theirs != ours:
+            rule = "The value of a planner must have the deter_dim and stoch_dim of its world model"
+            raise ValueError(f"{rule}, {theirs[0]} and {theirs[1]}, got {ours[0]} and {ours[1]}.")
 
     @property
     def remembers(self) -> bool:
@@ -228,25 +235,8 @@ class ModelPlanner(nn.Module, ABC):
             return plan
         return torch.where(self._keeps(model, belief, plan, rest, common_noise)[:, None, None], rest.plan, plan)
 
-    def _imagination(
-        self, model: WorldModel, belief: Belief, frozen: bool = False
-    ) -> Callable[[Tensor, Tensor | None], Tensor]:
-        """``(actions [H, E, N, A], noise) -> returns [E, N]`` from the belief on, in the precision of imagination."""
-        dtype = self._dtype(model, frozen)
-        model = self._copies.of(model, dtype) if frozen or dtype != model.rssm.recurrent.weight.dtype else model
-        belief = Belief(*(part.unsqueeze(1).to(dtype) for part in belief))
-
-        def imagine(actions: Tensor, noise: Tensor | None) -> Tensor:
-            return self._returns(model, belief, actions.to(dtype), None if noise is None else noise.to(dtype))
-
-        return imagine
-
-    def _dtype(self, model: WorldModel, frozen: bool) -> torch.dtype:
-        """What to imagine in; a model in another precision is a copy, which no gradient gets through."""
-        weight = model.rssm.recurrent.weight
-        if self.precision == "auto" and not frozen and torch.is_grad_enabled() and _learns(model):
-            return weight.dtype
-        return imagination_dtype(self.precision, weight.dtype, weight.device)
+    def _imagination(self, model: WorldModel, belief: Belief, frozen: bool = False) -> Imagine:
+        return self._imagine.at(belief, model, self.value, self.precision, frozen)
 
     def _begin(self, action_dim: int, first: Tensor, plans: PolicyState) -> PolicyState | None:
         """First mean and a candidate ``[E, D]``, if there was a plan; zero where an episode begins."""
@@ -254,7 +244,3 @@ class ModelPlanner(nn.Module, ABC):
             return None
         advanced = {name: self.advance(plans[name], action_dim) for name in ("mean", "best")}
         return {name: plan.masked_fill(first.unsqueeze(-1), 0) for name, plan in advanced.items()}
-
-
-def _learns(model: WorldModel) -> bool:
-    return any(parameter.requires_grad for parameter in model.parameters())

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import copy
 import platform
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
+from itertools import chain
+from typing import Generic, Literal, TypeVar
 
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
 
 from lit_dcem.models.world_model import WorldModel
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def dtype_for(model: WorldModel, precision: Precision, frozen: bool) -> torch.dtype:
+    """What to imagine in; a model in another precision is a copy, which no gradient gets through."""
+    weight = model.rssm.recurrent.weight
+    if precision == "auto" and not frozen and torch.is_grad_enabled() and _learns(model):
+        return weight.dtype
+    return imagination_dtype(precision, weight.dtype, weight.device)
+
+
+def _learns(model: WorldModel) -> bool:
+    return any(parameter.requires_grad for parameter in model.parameters())
 
 
 def imagination_dtype(precision: Precision, own: torch.dtype, device: torch.device) -> torch.dtype:
@@ -66,19 +82,23 @@ def warn_if_slow(device: torch.device) -> None:
         )
 
 
-class ModelCopies:
+class ModelCopies(Generic[Model]):
     """Copies of a model in some precisions, which are no part of the module that holds them."""
 
     def __init__(self) -> None:
-        self._copies: dict[tuple[torch.dtype, torch.device], WorldModel] = {}
+        self._copies: dict[tuple[torch.dtype, torch.device], Model] = {}
 
-    def of(self, model: WorldModel, dtype: torch.dtype) -> WorldModel:
+    def of(self, model: Model, dtype: torch.dtype) -> Model:
         """A copy of the model that has its weights of now and takes no gradients."""
-        key = dtype, model.rssm.recurrent.weight.device
+        key = dtype, next(model.parameters()).device
         with torch.inference_mode(False), torch.no_grad():  # made while acting, it also serves in training
             if key not in self._copies:
                 self._copies[key] = copy.deepcopy(model).to(dtype).requires_grad_(False)
-            for theirs, ours in zip(self._copies[key].parameters(), model.parameters(), strict=True):
+            for theirs, ours in zip(_tensors(self._copies[key]), _tensors(model), strict=True):
                 if not torch.equal(theirs, ours.to(dtype)):  # a graph that is not yet walked back may hold them
                     theirs.copy_(ours)
         return self._copies[key]
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    return chain(model.parameters(), model.buffers())
