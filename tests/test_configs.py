@@ -17,12 +17,10 @@ OTHER_COMMANDS = (
     "debug_planet",
     "debug_phase3",
     "debug_joint",
-    "sweep_cartpole",
-    "sweep_planet",
     "cartpole_expert",
     "cartpole_pca",
 )
-WHOLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHER_COMMANDS)
+WHOLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHER_COMMANDS and "sweep_" not in path.stem)
 PHASE3 = [path for path in WHOLE if "_phase3" in path.stem]
 PLANET = [path for path in WHOLE if "_phase" in path.stem or "_joint" in path.stem]
 

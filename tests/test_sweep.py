@@ -334,7 +334,8 @@ def test_an_interrupt_ends_the_processes(write, tmp_path, monkeypatch):
 
 
 def test_shipped_sweep_is_27_runs(tmp_path):
-    assert len(plan(read_sweep(CONFIGS / "sweep_cartpole.yaml"), tmp_path)) == 27
+    assert len(plan(read_sweep(CONFIGS / "sweep_cartpole.yaml"), tmp_path / "a")) == 27
+    assert len(plan(read_sweep(CONFIGS / "sweep_cartpole_gradient.yaml"), tmp_path / "b")) == 192
 
 
 @pytest.mark.slow
