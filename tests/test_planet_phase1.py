@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from command_runs import assert_equal
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lit_dcem import DCEM, CartpoleStates, CEMPlanner, PlanetPhase1, Rollouts, WorldModel
@@ -78,22 +79,6 @@ def assert_same(first, second):
     for name in ("state_dict", "optimizer_states", data, "global_step"):
         assert_equal(states[0][name], states[1][name], name)
     assert_equal(states[0]["callbacks"]["History"], states[1]["callbacks"]["History"], "History")
-
-
-def assert_equal(first, second, name):
-    assert type(first) is type(second), name
-    if isinstance(first, dict):
-        assert first.keys() == second.keys(), name
-        for key in first:
-            assert_equal(first[key], second[key], f"{name}.{key}")
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), name
-        for index, (ours, theirs) in enumerate(zip(first, second, strict=True)):
-            assert_equal(ours, theirs, f"{name}[{index}]")
-    elif isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), name
-    else:
-        assert first == second, name
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
