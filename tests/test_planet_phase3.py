@@ -28,12 +28,13 @@ ROLLOUTS = {
     "evaluation_episodes": 2, "seed": 3,
 }  # fmt: skip
 KEEPING = {"planner": {"keep_plans": True}}
+BLENDING = {"decoder": {"condition_dim": 11, "blends_rest": True}}
 ALL = {"decoder": {}, "reward": {"lr": 1e-4}, "transition": {"lr": 1e-4}}
 
 
-def module(seed=0, solver=None, learner=None, planner=None, **options):
+def module(seed=0, solver=None, learner=None, planner=None, decoder=None, **options):
     torch.manual_seed(seed)
-    decoder = ActionDecoder(2, 3, 1, hidden_dim=8, num_layers=1, init_scale=3.0)
+    decoder = ActionDecoder(2, 3, 1, hidden_dim=8, num_layers=1, init_scale=3.0, **(decoder or {}))
     planner = LatentPlanner(decoder, DCEM(**(solver or SOFT)), **(planner or {}))
     value = ValueHead(8, 3, hidden_dim=8, num_layers=1, scale=10.0)
     learner = PolicyGradient(value, 1, **{"std": 0.3, **(learner or {})})
@@ -68,8 +69,8 @@ def recorded(path, epochs, **options):
 @pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"solver": SEARCH}, {"planner": {"precision": "bfloat16"}}, {"planner": {"sample": False}}, KEEPING],
-    ids=["soft", "hard", "bf16", "means", "kept"],
+    [{}, {"solver": SEARCH}, {"planner": {"precision": "bfloat16"}}, {"planner": {"sample": False}}, KEEPING, BLENDING],
+    ids=["soft", "hard", "bf16", "means", "kept", "blended"],
 )
 def test_every_ratio_is_one_before_the_first_update(tmp_path, options):
     still = {"tuned": {"decoder": {"lr": 0.0}}, "value_options": {"lr": 0.0}}
@@ -84,7 +85,7 @@ def test_updates_move_the_ratio(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
-@pytest.mark.parametrize("options", [KEEPING, {"tuned": ALL, "learner": {"learn_std": True, "max_kl": 0.01}}])
+@pytest.mark.parametrize("options", [KEEPING, BLENDING, {"tuned": ALL, "learner": {"learn_std": True, "max_kl": 0.01}}])
 @pytest.mark.slow
 def test_resumed_run_is_bit_identical(tmp_path, stop, options):
     """Checkpoints are written every three of the four updates of an epoch, so mostly in its middle."""
@@ -135,12 +136,22 @@ def steps(times, envs):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("checkpoint", [False, True])
-@pytest.mark.parametrize("part", ["planner.decoder.layers.0.weight", "world_model.reward_head.first.weight"])
-def test_gradient_of_the_policy_agrees_with_finite_differences(part, checkpoint):
-    """With common random numbers, through the whole search."""
-    phase = module(solver={**SOFT, "checkpoint": checkpoint}, tuned=ALL, learner={"clip": 1e6})
+@pytest.mark.parametrize(
+    ("part", "options"),
+    [
+        ("planner.decoder.layers.0.weight", {}),
+        ("planner.decoder.layers.0.weight", {"solver": {**SOFT, "checkpoint": True}}),
+        ("world_model.reward_head.first.weight", {}),
+        ("planner.decoder.layers.2.weight", BLENDING),
+        ("planner.decoder.condition.weight", BLENDING),
+    ],
+)
+def test_gradient_of_the_policy_agrees_with_finite_differences(part, options):
+    """With common random numbers, through the whole search; and through what is left of the last plan, if it matters."""
+    phase = module(**{"solver": SOFT, **options}, tuned=ALL, learner={"clip": 1e6})
     batch, weight = steps(2, 3), phase.get_parameter(part)
+    if options is BLENDING:
+        batch["rest"], batch["rest_counts"] = 2 * torch.rand(2, 3, 3, 1) - 1, torch.tensor([[True, False, True]] * 2)
 
     def loss():
         plan = functools.partial(phase.planner.act, phase.world_model)
@@ -149,7 +160,7 @@ def test_gradient_of_the_policy_agrees_with_finite_differences(part, checkpoint)
     (gradient,) = torch.autograd.grad(loss(), weight)
     assert gradient.abs().max() > 0
     with torch.no_grad():
-        for index in [(0, 0), (3, 1), (7, 0)]:
+        for index in [(0, 0), (1, 0), (weight.shape[0] - 1, weight.shape[1] - 1)]:
             values = []
             for change in (1e-6, -2e-6):
                 weight[index] += change

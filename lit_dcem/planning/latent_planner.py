@@ -83,11 +83,12 @@ class LatentPlanner(ModelPlanner):
         return self.keep_plans or self.decoder.blends_rest
 
     def candidates(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs 1 latent_dim"] | None:
-        """The point that stands for the rest of the last plan."""
-        if rest is None or not self.decoder.blends_rest:
+        """The point that stands for the rest of the last plan; zeros where there is none."""
+        if not self.decoder.blends_rest:
             return None
-        point = belief.deter.new_zeros(len(rest.counts), 1, self.decoder.latent_dim)
-        point[..., -1] = rest.counts.unsqueeze(1).to(point)
+        point = belief.deter.new_zeros(len(belief.deter), 1, self.decoder.latent_dim)
+        if rest is not None:
+            point[..., -1] = rest.counts.unsqueeze(1).to(point)
         return point
 
     def decode(
