@@ -147,7 +147,7 @@ def steps(times, envs):
     ],
 )
 def test_gradient_of_the_policy_agrees_with_finite_differences(part, options):
-    """With common random numbers, through the whole search; and through what is left of the last plan, if it matters."""
+    """With common random numbers, through the whole search; and through the rest of the last plan, if it matters."""
     phase = module(**{"solver": SOFT, **options}, tuned=ALL, learner={"clip": 1e6})
     batch, weight = steps(2, 3), phase.get_parameter(part)
     if options is BLENDING:
