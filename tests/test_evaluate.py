@@ -174,7 +174,10 @@ def test_the_expert_is_not_compared_with_itself(capsys):
     assert "expert " not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", ["runs/cartpole/version_0", "runs/cartpole/version_0/checkpoints/best.ckpt"])
+@pytest.mark.parametrize(
+    "path",
+    ["runs/cartpole/version_0", pytest.param("runs/cartpole/version_0/checkpoints/best.ckpt", marks=pytest.mark.slow)],
+)
 def test_a_checkpoint_is_evaluated(tmp_path, monkeypatch, capsys, path):
     monkeypatch.chdir(tmp_path)
     configs = [f"--config={ROOT / 'configs' / name}.yaml" for name in ("cartpole", "debug")]

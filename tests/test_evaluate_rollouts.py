@@ -16,6 +16,7 @@ from lit_dcem.data.rollouts import Rollouts
 from lit_dcem.envs.make import make
 from lit_dcem.envs.vector import VectorEnv
 
+pytestmark = pytest.mark.xdist_group("evaluate_rollouts")  # what is made once is not made by each worker
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
 FULL = """

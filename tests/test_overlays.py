@@ -9,7 +9,7 @@ from lit_dcem.errors import UsageError
 from lit_dcem.overlays import MARK, spell_out
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-PLANET = [*CONFIGS.glob("*_phase?.yaml"), *CONFIGS.glob("*_phase?_fast.yaml"), CONFIGS / "cheetah_joint.yaml"]
+PLANET = [*CONFIGS.glob("*_phase*.yaml"), CONFIGS / "cheetah_joint.yaml"]
 BEFORE = {"model": {"class_path": "A", "init_args": {"size": 3, "start": "x.ckpt"}}, "trainer": {"max_epochs": 9}}
 OVERLAY = {MARK: True, "model": {"init_args": {"size": 1, "start": None, "speed": 2}}, "data": {"init_args": {"n": 1}}}
 

@@ -41,6 +41,8 @@ def parts(**options):
 def test_everything_learns(tmp_path):
     before = module().state_dict()
     phase, data, trainer = fit(tmp_path, 2, make=parts)
+    only_if_asked_for = {f"train/{name}" for name in ("termination", "value_loss", "value_accuracy", "value_weight")}
+    assert set(phase.metrics) - only_if_asked_for <= trainer.callback_metrics.keys()
     still = {name for name, value in phase.named_parameters() if torch.equal(value, before[name])}
     assert still == {"policy_gradient.log_std"}
     assert trainer.global_step == 8 and data._replay.num_episodes == 6

@@ -202,7 +202,7 @@ def test_loss_of_elites_can_train_the_decoder(tmp_path):
     assert torch.isfinite(torch.cat([p.flatten() for p in phase.planner.decoder.parameters()])).all()
 
 
-@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize("stop", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_seed_episodes_may_be_planned_and_resume_exactly(tmp_path, stop):
     options = {"seed_planner": CEMPlanner(DCEM(**SEARCH), horizon=3, warm_start=True), "planner": {"warm_start": True}}
     fit(tmp_path / "whole", make=parts, **options)

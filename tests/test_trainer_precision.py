@@ -45,8 +45,12 @@ REFUSED = {(name, "16-true") for name in EXPERIMENTS} | {
     ("cheetah_joint", "bf16-true"),
 }
 FAST = {
-    *((name, "64-true") for name in ("regression", "swingup_phase1")),
-    *(("regression", "bf16-true"), ("regression", "16-true"), ("swingup_phase3", "bf16-true")),
+    *(
+        ("regression", "64-true"),
+        ("regression", "bf16-true"),
+        ("regression", "16-true"),
+        ("swingup_phase3", "bf16-true"),
+    ),
 }
 CASES = [
     pytest.param(name, precision, marks=[] if (name, precision) in FAST else pytest.mark.slow)

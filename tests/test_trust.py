@@ -171,7 +171,9 @@ def test_a_module_of_ones_own_trains_resumes_validates_and_is_drawn(capsys):
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
-@pytest.mark.parametrize("part", ["hyper_parameters", "datamodule_hyper_parameters"])
+@pytest.mark.parametrize(
+    "part", ["hyper_parameters", pytest.param("datamodule_hyper_parameters", marks=pytest.mark.slow)]
+)
 def test_resuming_and_validating_import_nothing_of_the_checkpoint(part, capsys):
     """At ``--ckpt_path`` the config wins; to resume as something else is refused, by name alone."""
     fit = ["fit", "--config=regression_gd", "--config=debug", *FAST]

@@ -289,6 +289,7 @@ def test_bfloat16_autocast_keeps_beliefs_and_losses_in_float32():
     torch.testing.assert_close(losses.posteriors.belief, exact.posteriors.belief, rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_imagine_compiles_into_one_graph():
     model = tiny()
     belief, actions = some_belief(model.rssm), batch()["actions"][:2]

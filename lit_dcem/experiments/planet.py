@@ -46,13 +46,10 @@ class Planet(pl.LightningModule):
         planner: chooses actions.
     """
 
-    metrics = (
-        "val/return", "val/seconds_per_decision", "val/simulator_steps", "val/ppo_steps", "train/return", "train/loss",
-        "train/observation", "train/reward", "train/kl", "train/termination", "train/decoder", "train/logits",
-        "train/policy", "train/value", "train/policy_kl", "train/clipped", "train/ratio", "train/entropy",
-        "train/value_loss", "train/value_accuracy", "train/value_weight", "speed/steps_per_second",
+    metrics: tuple[str, ...] = (
+        "val/return", "val/seconds_per_decision", "val/simulator_steps", "train/return", "speed/steps_per_second",
     )  # fmt: skip
-    """what a callback can watch, in one phase or another"""
+    """what a callback can watch"""
 
     def __init__(self, world_model: WorldModel, planner: ModelPlanner) -> None:
         super().__init__()

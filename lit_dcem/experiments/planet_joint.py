@@ -32,6 +32,7 @@ class PlanetJoint(LearnsPolicy, PlanetPhase2):
         ValueError: an option out of range.
     """
 
+    metrics = tuple(dict.fromkeys((*PlanetPhase2.metrics, *LearnsPolicy.metrics)))
     policy_reaches_model = False
 
     def __init__(

@@ -43,6 +43,11 @@ class PlanetPhase1(Planet):
         ValueError: a value to be learned, and none in the planner.
     """
 
+    metrics = (
+        *Planet.metrics, "train/loss", "train/observation", "train/reward", "train/kl", "train/termination",
+        "train/value_loss", "train/value_accuracy", "train/value_weight",
+    )  # fmt: skip
+
     def __init__(
         self,
         world_model: WorldModel,

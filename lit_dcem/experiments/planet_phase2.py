@@ -76,6 +76,7 @@ class PlanetPhase2(PlanetPhase1):
         ValueError: an option out of range.
     """
 
+    metrics = (*PlanetPhase1.metrics, "train/decoder", "train/logits")
     planner: LatentPlanner
 
     def __init__(

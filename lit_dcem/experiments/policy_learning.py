@@ -26,6 +26,10 @@ class LearnsPolicy(Planet):
     ``train/ppo_steps`` and ``val/ppo_steps``.
     """
 
+    metrics = (
+        *Planet.metrics, "val/ppo_steps", "train/policy", "train/value", "train/policy_kl", "train/clipped",
+        "train/ratio", "train/entropy",
+    )  # fmt: skip
     policy_gradient: PolicyGradient
     policy_reaches_model = True
     """whether gradients of the policy's loss reach the world model"""
