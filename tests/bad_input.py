@@ -500,7 +500,7 @@ def checkpoints() -> Iterator[Case]:
     yield Case(["evaluate", "--checkpoint=whole.ckpt"])
 
 
-@kind(fast=30)
+@kind(fast=20)
 def malformed_checkpoints() -> Iterator[Case]:
     harmless_to_weights = ("step_text", "callbacks_list", "history_text", "history_rows", "history_row")
     names = list(mutated({"state_dict": {"x": __import__("torch").ones(1)}}))

@@ -25,7 +25,6 @@ from lit_dcem.models.cartpole import rollout_cost
 from lit_dcem.planning.cartpole import FullSpacePlanner
 from lit_dcem.planning.cartpole_pca import PCAPlanner
 
-pytestmark = pytest.mark.xdist_group("cartpole_figures")  # what is made once is not made by each worker
 ROOT = Path(__file__).parents[1]
 STATES = validation_states()[:2]
 

@@ -1,11 +1,13 @@
 """``lit-dcem evaluate`` for checkpoints of PlaNet, as a user types it."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from imageio_ffmpeg import count_frames_and_secs
 
 from lit_dcem import evaluate_rollouts
@@ -16,7 +18,6 @@ from lit_dcem.data.rollouts import Rollouts
 from lit_dcem.envs.make import make
 from lit_dcem.envs.vector import VectorEnv
 
-pytestmark = pytest.mark.xdist_group("evaluate_rollouts")  # what is made once is not made by each worker
 CONFIGS = Path(__file__).parents[1] / "configs"
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
 FULL = """
@@ -45,8 +46,18 @@ def black(envs, index, height, width):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A checkpoint of either phase, a few updates old."""
-    folder = tmp_path_factory.mktemp("runs")
+    """A checkpoint of either phase, a few updates old; the first worker that wants them makes them for all."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "runs_to_evaluate"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _train(folder)
+    return {f"phase{n}": str(folder / "runs" / f"cheetah_phase{n}_fast" / "version_0") for n in (1, 2)}
+
+
+def _train(folder):
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(VectorEnv, "render", black)
@@ -54,7 +65,6 @@ def runs(tmp_path_factory):
         start = ["--model.init_args.start=runs/cheetah_phase1_fast/version_0/checkpoints/last.ckpt"]
         for name, more in (("cheetah_phase1_fast", []), ("cheetah_phase2_fast", start)):
             main(["fit", "--config", str(CONFIGS / f"{name}.yaml"), *debug, *QUIET, *more])
-    return {f"phase{n}": str(folder / "runs" / f"cheetah_phase{n}_fast" / "version_0") for n in (1, 2)}
 
 
 def evaluate(run, *options, out):

@@ -16,7 +16,6 @@ from lit_dcem.experiments.planet_phase2 import STARTS
 from lit_dcem.runs import load_module, load_rollouts
 from lit_dcem.shipped import shipped
 
-pytestmark = pytest.mark.xdist_group("hostile_checkpoints")  # what is made once is not made by each worker
 EVIL = """
 import pathlib
 from lit_dcem import PlanetPhase1, Rollouts

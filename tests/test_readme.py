@@ -7,7 +7,6 @@ from statistics import fmean
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("readme")  # what is made once is not made by each worker
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

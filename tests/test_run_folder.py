@@ -68,6 +68,7 @@ def test_a_folder_is_for_one_process_at_a_time(here):
     RunFolder(here).release()
 
 
+@pytest.mark.slow
 def test_two_loggers_go_on_where_they_were(here):
     Path("two.yaml").write_text(TWO_LOGGERS)
     line = typed("plateau", "--config=two.yaml")

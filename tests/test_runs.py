@@ -17,7 +17,6 @@ from lit_dcem.figures.draw import draw
 from lit_dcem.files import PAGE
 from lit_dcem.runs import history, load_module, strip
 
-pytestmark = pytest.mark.xdist_group("runs")  # what is made once is not made by each worker
 ROOT = Path(__file__).parents[1]
 SMALL = ["--model.init_args.energy.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]
 
