@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import signal
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ TIMED_OUT = 124
 
 
 @dataclass(frozen=True)
-class Process:
+class Process(ABC):
     """One command of a sweep.
 
     Those of a chain follow one another; ``columns`` are what tables say of it first, and ``settings`` what must stay
@@ -67,9 +68,9 @@ class Process:
             return False
         return False
 
+    @abstractmethod
     def begin(self, limit: float | None) -> list[str]:
         """Arguments of ``lit-dcem`` that do it, or go on with it, in at most so many seconds."""
-        raise NotImplementedError
 
     def ended(self, code: int) -> str:
         """How it ended, one of `ENDED`; the code is that of its exit."""
