@@ -198,7 +198,7 @@ def test_the_value_is_learned_beside_the_model_and_resumes_exactly(tmp_path, mak
 
 def test_a_model_learns_the_same_beside_a_value_that_does_not_weigh(tmp_path):
     """What differs is what is drawn; so off line, from the same episodes, with no noise but the model's."""
-    frozen = {"max_weight": 0.0, "options": {"lr": 0.0}}
+    frozen = {"smoothing": 0.0, "options": {"lr": 0.0}}
     for name, learning in (("with", {**LEARNING, **frozen}), ("without", None)):
         model, *_ = fit(tmp_path / name, 1, make=parts, learning=learning, data={"updates_per_epoch": 1})
         weights = model.world_model.state_dict()

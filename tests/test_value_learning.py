@@ -255,13 +255,13 @@ def test_accuracy_is_the_explained_variance_at_the_horizon(factor, accuracy):
     lengths = torch.tensor([9, 6, 12])
     held = countdown(lengths.tolist())
     left = (lengths - torch.arange(13).unsqueeze(1)).float().unsqueeze(-1)
-    value, learning, _ = parts(discount=1.0, smoothing=0.5, max_weight=0.8)
+    value, learning, _ = parts(discount=1.0, smoothing=0.5)
     guess = SimpleNamespace(estimate=lambda belief: factor * belief.deter.squeeze(-1) + 7, weight=value.weight)
     learning.target.forward = lambda belief: torch.zeros(2, *belief.deter.shape[:-1])
     moments = learning.moments(guess, Counting(), Belief(left, left), held, horizon=3)
     learning.trust(guess, moments)
     assert learning.accuracy.item() == pytest.approx(accuracy, abs=1e-5)
-    assert value.weight.item() == pytest.approx(0.5 * 0.8 * max(accuracy, 0.0), abs=1e-5)
+    assert value.weight.item() == pytest.approx(0.5 * max(accuracy, 0.0), abs=1e-5)
     assert moments[0] == sum(len(range(0, length - 2, 4)) for length in lengths.tolist())
 
 
@@ -292,9 +292,9 @@ def test_episodes_side_by_side():
     [
         ({"discount": 1.1}, "discount must be between 0 and 1, got 1.1"),
         ({"trace": -0.1}, "trace must be between 0 and 1, got -0.1"),
-        ({"held_back": 1}, "held_back must be at least 2, got 1"),
+        ({"held_back": 1}, "held_back must be at least 2 and imagined_steps at least 0, got 1 and 6"),
         ({"num_windows": 0}, "num_windows must be at least 1, got 0"),
-        ({"imagined_steps": -1}, "imagined_steps must be at least 0, max_weight at least 0 and finite, got -1 and"),
+        ({"imagined_steps": -1}, "held_back must be at least 2 and imagined_steps at least 0, got 10 and -1"),
     ],
 )
 def test_options_out_of_range(options, message):

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lit_dcem.data.environment_data import check_counts
 from lit_dcem.data.episode import Sequences
 from lit_dcem.models.belief import Belief
 from lit_dcem.models.value import ValueEnsemble
@@ -112,7 +113,6 @@ class ValueLearning(nn.Module):
         measured_episodes: so many of the latest of them are measured.
         measure_interval: in updates.
         smoothing: share of its way that the weight goes to the latest accuracy.
-        max_weight: of a value without errors.
         options: of the optimizer, for the value's group, by name.
 
     Raises:
@@ -132,19 +132,21 @@ class ValueLearning(nn.Module):
         measured_episodes: int = 5,
         measure_interval: int = 100,
         smoothing: float = 0.2,
-        max_weight: float = 1.0,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         shares = {"discount": discount, "trace": trace, "target_decay": target_decay, "smoothing": smoothing}
-        counts = {"num_windows": num_windows, "measured_episodes": measured_episodes}
-        _check(shares, {**counts, "measure_interval": measure_interval}, imagined_steps, max_weight)
-        if held_back < 2:
-            raise ValueError(f"held_back must be at least 2, got {held_back}.")
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {share}.")
+        check_counts(num_windows=num_windows, measured_episodes=measured_episodes, measure_interval=measure_interval)
+        if held_back < 2 or imagined_steps < 0:
+            rule = "held_back must be at least 2 and imagined_steps at least 0"
+            raise ValueError(f"{rule}, got {held_back} and {imagined_steps}.")
         self.discount, self.trace, self.target_decay, self.smoothing = shares.values()
         self.imagined_steps, self.num_windows, self.held_back = imagined_steps, num_windows, held_back
         self.measured_episodes, self.measure_interval = measured_episodes, measure_interval
-        self.max_weight, self.options = max_weight, options or {}
+        self.options = options or {}
         self.register_buffer("accuracy", torch.zeros(()))
 
     def measured(self, num_episodes: int) -> list[int]:
@@ -218,16 +220,4 @@ class ValueLearning(nn.Module):
         error = errors_squared / count - (errors / count) ** 2
         if spread > 0 and math.isfinite(error):
             self.accuracy.fill_(1 - error / spread)
-            value.weight.lerp_(self.max_weight * self.accuracy.clamp(0, 1), self.smoothing)
-
-
-def _check(shares: dict[str, float], counts: dict[str, int], imagined_steps: int, max_weight: float) -> None:
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {share}.")
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}.")
-    if imagined_steps < 0 or not 0 <= max_weight < math.inf:
-        rule = "imagined_steps must be at least 0, max_weight at least 0 and finite"
-        raise ValueError(f"{rule}, got {imagined_steps} and {max_weight}.")
+            value.weight.lerp_(self.accuracy.clamp(0, 1), self.smoothing)
