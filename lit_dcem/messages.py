@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
+from itertools import takewhile
 
 LONGEST_VALUE = 160
 """characters of a value that a sentence repeats"""
@@ -98,7 +100,7 @@ def one_sentence(message: str) -> str:
     jsonargparse lists what is wrong with a value as each of the types that an option may have. What tells most is
     taken: a sentence of a class, then a class that cannot be imported or does not fit, then the types.
     """
-    key, body = _key(message.strip())
+    key, body = _key(_innermost(message).strip())
     items = _items(body)
     given = re.search(r"^ *Given value: (.*)", body, re.M)
     types = [item for item in items if item.startswith(("Expected a <", "Expected a typing", "Expected a collections"))]
@@ -108,6 +110,16 @@ def one_sentence(message: str) -> str:
         said = [_of_types(names, types, given[1] if given else "")]
     sentence = said[0] if said else " ".join(body.split()) or "Something is missing"
     return _finish(_about(key, given[1] if given else "", sentence))
+
+
+def _innermost(message: str) -> str:
+    """What is said of an option of a class, where a message about the class is made of that."""
+    found = re.search(r"^( *)- Problem with given class_path .*:\n(?=\s*Parser key)", message, re.M)
+    if not found:
+        return message
+    deeper = re.compile(rf" {{{len(found[1]) + 1},}}|\s*$")
+    lines = takewhile(deeper.match, message[found.end() :].splitlines())
+    return _innermost(textwrap.dedent("\n".join(lines)).strip())
 
 
 def _key(message: str) -> tuple[str, str]:

@@ -158,7 +158,7 @@ def fit(experiment: str, *options: str, command: str = "fit") -> Case:
 # ---- configs -------------------------------------------------------------------------------------------------------
 
 
-@kind(fast=24)
+@kind(fast=20)
 def config_files() -> Iterator[Case]:
     good = [f"--config={CONFIGS / 'regression.yaml'}", f"--config={CONFIGS / 'debug.yaml'}"]
     for name in BAD_YAML:
@@ -173,7 +173,7 @@ def config_files() -> Iterator[Case]:
         yield Case(["sweep", path])
 
 
-@kind(fast=24)
+@kind(fast=18)
 def config_parts() -> Iterator[Case]:
     for part, values in PARTS.items():
         for index, value in enumerate(values):
@@ -274,10 +274,10 @@ for _experiment in EXPERIMENTS:
     def _cases(experiment: str = _experiment) -> Iterator[Case]:
         return _options(experiment)
 
-    KINDS[f"options_of_{_experiment}"] = _cases, 6
+    KINDS[f"options_of_{_experiment}"] = _cases, 5
 
 
-@kind(fast=8)
+@kind(fast=6)
 def options_that_fail_late() -> Iterator[Case]:
     """What fits its type and range, but not the problem; known in `fit` alone."""
     solver = "--model.init_args.solver.init_args"
@@ -317,7 +317,7 @@ def options_that_fail_late() -> Iterator[Case]:
     yield fit("phase2", "--data.init_args.initial_replay=a_file")
 
 
-@kind(fast=4)
+@kind(fast=3)
 def module_and_data_of_different_experiments() -> Iterator[Case]:
     together = {"phase1": "phase2", "phase2": "phase1", "regression": "regression_gd", "regression_gd": "regression"}
     for model, data in itertools.permutations(EXPERIMENTS, 2):
@@ -339,7 +339,7 @@ def write_pairs(folder: Path) -> None:
 # ---- classes and monitors ------------------------------------------------------------------------------------------
 
 
-@kind(fast=6)
+@kind(fast=4)
 def monitors() -> Iterator[Case]:
     plateau = {"class_path": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
     for experiment in EXPERIMENTS:
@@ -362,7 +362,7 @@ def _checkpoint(monitor: str, index: int) -> list[dict[str, Any]]:
     return [{"class_path": "pytorch_lightning.callbacks.LearningRateMonitor"}] * index + [callback]
 
 
-@kind(fast=20)
+@kind(fast=14)
 def class_paths() -> Iterator[Case]:
     paths = ("Nothing", "lit_dcem.Nothing", "nothing.here.Thing", "math.pi", "math", "lit_dcem.dcem", "os.getcwd")
     paths = (*paths, "torch.nn.Linear", "builtins.dict", "", "3", ".Thing", "a b", "lit_dcem..DCEM", "torch.nn.Module")
@@ -478,7 +478,7 @@ BAD_CHECKPOINTS = (
 )
 
 
-@kind(fast=24)
+@kind(fast=16)
 def checkpoints() -> Iterator[Case]:
     for path in BAD_CHECKPOINTS:
         yield fit("regression", f"--ckpt_path={path}")
@@ -500,7 +500,7 @@ def checkpoints() -> Iterator[Case]:
     yield Case(["evaluate", "--checkpoint=whole.ckpt"])
 
 
-@kind(fast=20)
+@kind(fast=14)
 def malformed_checkpoints() -> Iterator[Case]:
     harmless_to_weights = ("step_text", "callbacks_list", "history_text", "history_rows", "history_row")
     names = list(mutated({"state_dict": {"x": __import__("torch").ones(1)}}))
@@ -554,7 +554,7 @@ TRAINER = {
 }
 
 
-@kind(fast=26)
+@kind(fast=16)
 def trainer_options() -> Iterator[Case]:
     pairs = [(option, bad) for option, values in TRAINER.items() for bad in values]
     for option, bad in rotated(pairs):
@@ -628,7 +628,7 @@ def outputs() -> Iterator[Case]:
     yield Case(["figure", "1", "--out="])
 
 
-@kind(fast=7)
+@kind(fast=4)
 def full_disk() -> Iterator[Case]:
     dcem = str(CHECKPOINTS / "regression_dcem_0.ckpt")
     yield _expert("--out=full.json", limit=10)

@@ -1,6 +1,7 @@
 """One thread for each test and each process that it starts: spinning threads stretch tests on a busy machine."""
 
 import os
+import shutil
 import tempfile
 
 # Before torch and NumPy are imported, which read them then.
@@ -13,10 +14,36 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lit-dcem-state-")
 
 import pytest
 import torch
+from filelock import FileLock
 
 from lit_dcem.planning import precision
 
 torch.set_num_threads(1)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """``made_once(name, make)``: a folder that the first worker to want it fills, by calling ``make`` in it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name, make):
+        folder, partial = shared / name, shared / f"{name} in work"
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.chdir(partial)
+                    make()
+                partial.rename(folder)
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Whatever is wrong with what was typed, it is said in one sentence, with exit code 2, and leaves no run folder."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -12,21 +11,21 @@ from bad_input_files import write_material
 from lit_dcem.cli import main
 
 
-@pytest.fixture(scope="session")
-def material(tmp_path_factory):
-    """Bad files, and a whole checkpoint of a run."""
-    folder, back = tmp_path_factory.mktemp("bad_input"), Path.cwd()
-    os.chdir(folder)
-    try:
-        last = {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": {"filename": "last"}}
-        options = "--trainer.logger.init_args.save_dir=trained", f"--trainer.callbacks={json.dumps([last])}"
-        main(fit("regression", *options).arguments)
-    finally:
-        os.chdir(back)
+def make_material():
+    """Bad files, and a whole checkpoint of a run, in the current folder."""
+    last = {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": {"filename": "last"}}
+    options = "--trainer.logger.init_args.save_dir=trained", f"--trainer.callbacks={json.dumps([last])}"
+    main(fit("regression", *options).arguments)
+    folder = Path.cwd()
     write_material(folder, folder / "trained/regression/version_0/checkpoints/last.ckpt")
-    shutil.rmtree(folder / "trained")
+    shutil.rmtree("trained")
     write_pairs(folder)
-    return folder
+
+
+@pytest.fixture
+def material(tmp_path, made_once):
+    """A folder with them."""
+    return shutil.copytree(made_once("bad_input", make_material), tmp_path, dirs_exist_ok=True)
 
 
 def check(name, cases, folder, monkeypatch):
@@ -37,17 +36,15 @@ def check(name, cases, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_bad_input_is_one_sentence(name, material, tmp_path, monkeypatch):
+def test_bad_input_is_one_sentence(name, material, monkeypatch):
     cases, fast = KINDS[name]
-    shutil.copytree(material, tmp_path, dirs_exist_ok=True)
-    check(name, spread(list(cases()), fast), tmp_path, monkeypatch)
+    check(name, spread(list(cases()), fast), material, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_all_bad_input_is_one_sentence(name, material, tmp_path, monkeypatch):
-    shutil.copytree(material, tmp_path, dirs_exist_ok=True)
-    check(name, list(KINDS[name][0]()), tmp_path, monkeypatch)
+def test_all_bad_input_is_one_sentence(name, material, monkeypatch):
+    check(name, list(KINDS[name][0]()), material, monkeypatch)
 
 
 def test_there_are_enough():

@@ -30,14 +30,11 @@ STATES = validation_states()[:2]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A short run of a small decoder; returns its folder."""
-    folder, patch = tmp_path_factory.mktemp("runs"), pytest.MonkeyPatch()
-    patch.chdir(folder)
+def run(made_once):
+    """A short run of a small decoder; its folder."""
     configs = ["--config", str(ROOT / "configs/cartpole.yaml"), "--config", str(ROOT / "configs/debug.yaml")]
-    main(["fit", *configs, "--model.init_args.decoder.init_args.hidden_dim=8", "--trainer.accelerator=cpu"])
-    patch.undo()
-    return folder / "runs/cartpole/version_0"
+    small = ["--model.init_args.decoder.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]
+    return made_once("cartpole_to_draw", lambda: main(["fit", *configs, *small])) / "runs/cartpole/version_0"
 
 
 @pytest.fixture(scope="module")

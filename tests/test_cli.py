@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,9 @@ RUN = Path("runs/regression/version_0")
 
 
 @pytest.fixture
-def fitted(tmp_path, monkeypatch):
+def fitted(tmp_path, monkeypatch, made_once):
+    shutil.copytree(made_once("fitted", lambda: main(FIT)), tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    main(FIT)
     return tmp_path
 
 
@@ -61,17 +62,14 @@ def test_a_single_callback_needs_no_list(tmp_path, monkeypatch):
     main(["validate", *FIT[1:], "--config=one.yaml", "--ckpt_path", str(RUN / "checkpoints/last.ckpt")])
 
 
-def test_fit_ends_by_saying_where_everything_is(fitted, caplog):
-    said = caplog.get_records("setup")[-1].getMessage()
+def test_fit_says_what_it_trains_and_ends_by_saying_where_everything_is(tmp_path, monkeypatch, caplog, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(FIT)
+    summary, said = capsys.readouterr().out, caplog.records[-1].getMessage()
+    assert "EnergyNetwork" in summary and "parameters learn" in summary and "FLOPs" not in summary
     assert "see its curves: tensorboard --logdir runs/regression/version_0" in said
     assert "measure it: lit-dcem evaluate --checkpoint runs/regression/version_0" in said
     assert "runs/regression/version_0/checkpoints/best.ckpt" in said
-
-
-def test_the_summary_counts_parameters_and_no_flops(fitted, capsys):
-    main(FIT)
-    said = capsys.readouterr().out
-    assert "EnergyNetwork" in said and "parameters learn" in said and "FLOPs" not in said
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -181,6 +179,7 @@ def test_messages_of_jsonargparse_become_the_telling_line():
     assert one_sentence("File not found") == "File not found."
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-m", "lit_dcem.cli", *FIT, "--trainer.devices=2", "--trainer.strategy=ddp"]

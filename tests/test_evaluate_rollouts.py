@@ -1,13 +1,11 @@
 """``lit-dcem evaluate`` for checkpoints of PlaNet, as a user types it."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from imageio_ffmpeg import count_frames_and_secs
 
 from lit_dcem import evaluate_rollouts
@@ -45,21 +43,14 @@ def black(envs, index, height, width):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A checkpoint of either phase, a few updates old; the first worker that wants them makes them for all."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    folder = shared / "runs_to_evaluate"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            _train(folder)
+def runs(made_once):
+    """A checkpoint of either phase, a few updates old."""
+    folder = made_once("runs_to_evaluate", _train)
     return {f"phase{n}": str(folder / "runs" / f"cheetah_phase{n}_fast" / "version_0") for n in (1, 2)}
 
 
-def _train(folder):
-    folder.mkdir()
+def _train():
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
         patch.setattr(VectorEnv, "render", black)
         debug = ["--config", str(CONFIGS / "debug_planet.yaml"), "--trainer.max_epochs=1"]
         start = ["--model.init_args.start=runs/cheetah_phase1_fast/version_0/checkpoints/last.ckpt"]

@@ -268,7 +268,7 @@ for kill in range(kills):
 """
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_kill_in_a_save_leaves_a_whole_checkpoint(tmp_path, kills):
     """Processes that do nothing but save are killed at some moment: the file is that of the last save or the next."""
     path = tmp_path / "last.ckpt"

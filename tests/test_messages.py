@@ -48,6 +48,14 @@ def nested(key, inner, name, value):
             "temperature must be at least 0 and finite, got -1.0.",
         ),
         (
+            f'Parser key "module":\n  {UNION}\n  Errors:\n'
+            "    - Problem with given class_path 'lit_dcem.EnergyRegression':\n        Parser key \"solver\":\n\n"
+            f"          - Expected a path but abc either not accessible or invalid\n          - {UNION}\n"
+            "          Errors:\n            - Expected a dot import path string: abc\n          Given value: abc\n"
+            f"    {NONE}\n  Given value: {{'class_path': 'lit_dcem.EnergyRegression'}}",
+            "solver must be a known class, or its path like package.Class, got abc.",
+        ),
+        (
             f"Parser key \"num_candidates\":\n  {UNION}\n  Errors:\n    - Expected a <class 'int'>\n"
             "    - Expected a <class 'collections.abc.Sequence'>\n  Given value type: <class 'str'>\n  Given value: x",
             "num_candidates must be an integer or a list, got x.",

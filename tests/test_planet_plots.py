@@ -67,6 +67,7 @@ def test_without_opengl_one_warning_takes_the_place_of_videos(tmp_path, monkeypa
     assert events.Tags()["images"] == ["pictures/imagined"]
 
 
+@pytest.mark.slow
 def test_videos_can_be_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(VectorEnv, "render", without_opengl)
     assert fit(tmp_path, [PlanetPlots(video=False)])[0].Tags()["images"] == ["pictures/imagined"]

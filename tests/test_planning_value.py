@@ -181,7 +181,7 @@ def phase3(value=True, **options):
     return PlanetPhase3(world(), planner, PolicyGradient(own, 1), **options), OnPolicyRollouts(**ON_POLICY)
 
 
-@pytest.mark.parametrize("make", [parts, phase2_parts])
+@pytest.mark.parametrize("make", [parts, pytest.param(phase2_parts, marks=pytest.mark.slow)])
 def test_the_value_is_learned_beside_the_model_and_resumes_exactly(tmp_path, make):
     model, *_ = fit(tmp_path / "whole", make=make)
     fit(tmp_path / "cut", 2, make=make)
@@ -318,7 +318,7 @@ def test_another_planner_is_given_the_value_if_it_has_one():
         _planner(parts(None)[0], other)
 
 
-@pytest.mark.parametrize("make", [parts, phase2_parts])
+@pytest.mark.parametrize("make", [parts, pytest.param(phase2_parts, marks=pytest.mark.slow)])
 def test_averaged_weights_resume_exactly(tmp_path, make):
     fit(tmp_path / "whole", make=make, also=[EMAWeightAveraging(decay=0.9)])
     fit(tmp_path / "cut", 3, make=make, also=[EMAWeightAveraging(decay=0.9)])

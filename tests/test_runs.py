@@ -18,19 +18,21 @@ from lit_dcem.files import PAGE
 from lit_dcem.runs import history, load_module, strip
 
 ROOT = Path(__file__).parents[1]
+METHODS = "regression", "regression_gd"
 SMALL = ["--model.init_args.energy.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One short run of each method; returns their folders."""
-    folder, patch = tmp_path_factory.mktemp("runs"), pytest.MonkeyPatch()
-    patch.chdir(folder)
-    for name in ("regression", "regression_gd"):
+def runs(made_once):
+    """One short run of each method; their folders."""
+    folder = made_once("regressions", _train)
+    return [folder / "runs" / name / "version_0" for name in METHODS]
+
+
+def _train():
+    for name in METHODS:
         configs = ["--config", str(ROOT / f"configs/{name}.yaml"), "--config", str(ROOT / "configs/debug.yaml")]
         main(["fit", *configs, *SMALL])
-    patch.undo()
-    return [folder / "runs" / name / "version_0" for name in ("regression", "regression_gd")]
 
 
 def test_module_comes_back_with_its_config_and_weights(runs):
