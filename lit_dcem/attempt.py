@@ -10,6 +10,7 @@ from pathlib import Path
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lit_dcem.callbacks.last_checkpoint import LastCheckpoint
+from lit_dcem.data.replay import FILE
 from lit_dcem.errors import StoppedError, UsageError
 from lit_dcem.files import disk_error
 from lit_dcem.messages import one_sentence
@@ -65,6 +66,9 @@ class Attempt:
         return self.folder is not None and self.folder.has_updated
 
     def _stopped(self, code: int) -> StoppedError:
+        if self.made is not None and not self._has_updated and _has_episodes(self.made):  # they may have taken long
+            go_on = f"go on from its seed episodes with --data.init_args.initial_replay={self.made}"
+            return StoppedError(code, f"Stopped before the first update; {go_on}.")
         self._clear()
         return StoppedError(code, self.last.said)
 
@@ -75,6 +79,10 @@ class Attempt:
     def _clear(self, of_no_use: bool = False) -> None:
         if self.made is not None and (of_no_use or not self._has_updated):
             discard(self.made)
+
+
+def _has_episodes(folder: Path) -> bool:
+    return any(path.stat().st_size for path in folder.rglob(f"replay/*/{FILE}"))
 
 
 def _of_disk(error: BaseException | None) -> bool:

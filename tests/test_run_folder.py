@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_runs import assert_same_run, folder, scalars, typed
+from command_runs import assert_same_run, folder, replay, scalars, typed
 
 from lit_dcem.cli import main
+from lit_dcem.data.rollouts import Rollouts
 from lit_dcem.errors import UsageError
 from lit_dcem.run_folder import RunFolder, discard, folder_of, new_run, newest_run
 
@@ -165,3 +166,25 @@ def test_a_refused_start_leaves_nothing(here, capsys, mistake):
     experiment, *options = mistake
     refused(capsys, *typed(experiment, *options))
     assert not list(here.rglob("version_*"))
+
+
+def test_seed_episodes_outlive_a_stop_before_the_first_update(here, monkeypatch, capsys):
+    keep = Rollouts._keep
+
+    def stop(rollouts, episode):
+        keep(rollouts, episode)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rollouts, "_keep", stop)
+        with pytest.raises(SystemExit) as exit_:
+            main(typed("phase1"))
+    assert exit_.value.code == 130
+    stopped = folder("phase1")
+    told = (
+        f"Stopped before the first update; go on from its seed episodes with --data.init_args.initial_replay={stopped}."
+    )
+    assert capsys.readouterr().err.strip().endswith(told)
+    main(typed("phase1", f"--data.init_args.initial_replay={stopped}", "--trainer.max_epochs=1"))
+    (episode,), (begun_with,) = (replay(run).values() for run in (stopped, folder("phase1", version=1)))
+    assert begun_with.startswith(episode)
