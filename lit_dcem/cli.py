@@ -24,7 +24,7 @@ TRAINER_COMMANDS = {
 TRUST = """Files that we ship are found by name from any folder: --config cartpole, --checkpoint cartpole_best_0.
 Every command takes --trust PACKAGE[,PACKAGE]: your own packages whose classes a checkpoint may name."""
 EVALUATE = "measure a planner: --config FILE or --checkpoint FILE; in closed loop with --env cartpole-swingup"
-FIGURES = tuple(str(number) for number in range(1, 16))
+FIGURES = (*(str(number) for number in range(1, 16)), "gradient")
 
 
 class Parser(argparse.ArgumentParser):
@@ -139,7 +139,11 @@ def _parser() -> Parser:
         commands.add_parser(name, help=text, add_help=False)
     commands.add_parser("evaluate", help=EVALUATE, add_help=False)
     figure = commands.add_parser("figure", help="draw a figure of the paper", allow_abbrev=False)
-    figure.add_argument("number", choices=(*FIGURES, "all"), help="its number in the paper, or all")
+    figure.add_argument(
+        "number",
+        choices=(*FIGURES, "all"),
+        help="its number in the paper, gradient (the study of the cartpole), or all",
+    )
     figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or files; the shipped ones if none")
     figure.add_argument("--out", metavar="FILE", help="image file to write, figureN.png if none; a folder for all")
     sweep = commands.add_parser("sweep", help="train every point of a grid of options and seeds", allow_abbrev=False)

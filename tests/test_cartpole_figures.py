@@ -19,6 +19,7 @@ from lit_dcem.data.cartpole import validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import mean_and_interval
 from lit_dcem.figures import cartpole_curves as curves
+from lit_dcem.figures import cartpole_gradient as gradient
 from lit_dcem.figures.cartpole import cost_surfaces, initial_outputs, latent_search, search_iterations, surface
 from lit_dcem.figures.draw import draw
 from lit_dcem.models.cartpole import rollout_cost
@@ -177,12 +178,34 @@ def test_factors_show_seeds_mean_and_paper():
     assert bar[1, 1] - mean == pytest.approx(4.3027 * 0.1 / math.sqrt(3), rel=1e-3)
 
 
-@pytest.mark.parametrize("number", ["2", "7", "8", "9", "10"])
+def study_row(temperature=1.0, candidates=8, loss="{'answer': 1.0, 'best': 0.0}", trained=-7.0, hard=-8.0):
+    numbers = dict(zip(gradient.COLUMNS, (5, candidates, 4, temperature, trained, hard), strict=True))
+    return {**numbers, "loss": loss}
+
+
+def test_study_shows_costs_against_trajectories(tmp_path):
+    both = "{'answer': 1.0, 'best': 1.0}"
+    rows = [study_row(hard=cost) for cost in (-8.0, -7.0, -9.0)] + [study_row(candidates=80, hard=-10.0)]
+    rows += [study_row(temperature=0.0), study_row(loss=both)]
+    panels = axes(gradient.search_costs(gradient.read_study(write(tmp_path / "results.csv", rows))), 4)
+    titles = [panel.get_title().partition("loss: ")[2] for panel in panels[:2]]
+    assert titles == ["answer", "answer, best"]
+    hot, cold = panels[2].containers
+    at, costs = hot[0].get_data()
+    assert costs.tolist() == [-8, -10] and at == pytest.approx([32, 320], rel=0.05)
+    (bar, lonely) = hot[2][0].get_segments()
+    assert bar[1, 1] + 8 == pytest.approx(4.3027 / math.sqrt(3), rel=1e-3) and lonely[0, 1] == lonely[1, 1] == -10
+    assert cold[0].get_ydata().tolist() == [-8] and cold.get_label() == "temperature 0"
+    assert panels[0].containers[0][0].get_ydata().tolist() == [-7, -7]
+
+
+@pytest.mark.parametrize("number", ["2", "7", "8", "9", "10", "gradient"])
 def test_figures_are_written(run, pca, tmp_path, number):
     write(tmp_path / "curves.csv", [{**row, "seconds": ""} for row in curve_rows({0: [5, -1], 1: [6, -2]})])
     row = dict(zip(curves.RESULT_COLUMNS, (2, 1.0, 1.08), strict=True))
     write(tmp_path / "results.csv", [row, {**row, "val/improvement": ""}])
-    runs = {"2": [run], "7": None, "8": [tmp_path], "9": [tmp_path / "results.csv"], "10": [pca, run, run]}[number]
+    runs = {"2": [run], "7": None, "8": [tmp_path], "9": [tmp_path / "results.csv"], "10": [pca, run, run]}
+    runs = {**runs, "gradient": [write(tmp_path / "study.csv", [study_row()])]}[number]
     out = draw(number, runs and [str(each) for each in runs], str(tmp_path / "new" / f"{number}.png"))
     assert out.stat().st_size > 10_000
 
@@ -192,9 +215,10 @@ def test_bad_input_is_said_in_one_sentence(run, pca, tmp_path):
     row = dict(zip(curves.RESULT_COLUMNS, (2, 1.0, 1.08), strict=True))
     short = write(tmp_path / "short.csv", [{"latent_dim": 2, "temperature": 1}])
     word = write(tmp_path / "word.csv", [{**row, "val/improvement": "good"}])
+    loss = write(tmp_path / "loss.csv", [study_row(loss="3")])
     empty = write(tmp_path / "empty.csv", [{**row, "val/improvement": ""}])
     for number, runs, pattern in [
-        ("0", None, "must be one of 1, 2, 3, .*, 15, got 0"),
+        ("0", None, "must be one of 1, 2, 3, .*, 15, gradient, got 0"),
         ("2", [regression], "CartpoleEmbedding, got EnergyRegression"),
         ("2", [str(run), str(run)], "single --run, got 2"),
         ("2", [str(pca)], "not a checkpoint of Lightning"),
@@ -204,6 +228,8 @@ def test_bad_input_is_said_in_one_sentence(run, pca, tmp_path):
         ("9", [str(short)], "short.csv must have the columns .*, got none called val/improvement"),
         ("9", [str(word)], "val/improvement must be a number in every row of .*word.csv, got good"),
         ("9", [str(empty)], "validated runs, got none in .*empty.csv"),
+        ("gradient", [str(word)], "word.csv must have the columns .*, got none called condition_dim"),
+        ("gradient", [str(loss)], "loss must map its parts to weights in every row of .*loss.csv, got 3"),
         ("10", [regression], "CartpoleEmbedding, got EnergyRegression"),
         ("10", [str(tmp_path / "none.pt")], "A run must be"),
     ]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +20,8 @@ from lit_dcem.errors import UsageError
 from lit_dcem.evaluation import mean_and_interval
 from lit_dcem.experiments.cartpole_embedding import EXPERT_COST
 
-Row = Mapping[str, float]
-"""A row of a table; NaN where a cell is empty and may be."""
+Row = Mapping[str, Any]
+"""A row of a table, mostly of numbers; NaN where a cell is empty and may be."""
 
 CURVE_COLUMNS = ("latent_dim", "temperature", "seed_everything", "step", "train/loss", "val/cost")
 """train/loss may be empty: a curve may start with a validation"""
@@ -34,8 +36,13 @@ PAPER_PCA = 1.07
 """that of two principal components of an expert's solutions"""
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
+def read_table(path: Path, columns: Sequence[str], texts: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The numbers of some columns of a CSV file, in the rows that have them, of runs that did not fail.
+
+    Args:
+        path: of the file.
+        columns: of numbers.
+        texts: columns that are taken as they are.
 
     Raises:
         UsageError: no such file, a column that is missing, or a cell that holds no number.
@@ -43,12 +50,15 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            missing = [name for name in columns if name not in (table.fieldnames or ())]
+            missing = [name for name in (*columns, *texts) if name not in (table.fieldnames or ())]
             if missing:
-                raise UsageError(f"{path} must have the columns {', '.join(columns)}, got none called {missing[0]}.")
+                rule = f"{path} must have the columns {', '.join((*columns, *texts))}"
+                raise UsageError(f"{rule}, got none called {missing[0]}.")
             finished = [row for row in table if row.get("status") != "failed"]
             rows = [{name: _number(row[name], name, path) for name in columns} for row in finished]
-            return [row for row in rows if all(math.isfinite(row[name]) for name in row.keys() - {"train/loss"})]
+            whole = [all(math.isfinite(row[name]) for name in row.keys() - {"train/loss"}) for row in rows]
+            kept = itertools.compress(zip(rows, finished, strict=True), whole)
+            return [{**row, **{name: texts_of[name] for name in texts}} for row, texts_of in kept]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"A table must be a readable CSV file, got {path} ({type(error).__name__}).") from error
 
@@ -68,13 +78,13 @@ def learning_curves(curves: Sequence[Row]) -> Figure:
     Args:
         curves: rows of a sweep's validations, with `CURVE_COLUMNS`.
     """
-    sizes, colours = sorted({row["latent_dim"] for row in curves}), _colours(curves)
+    sizes, shades = sorted({row["latent_dim"] for row in curves}), colours(curves)
     figure = Figure(figsize=(1 + 3.2 * len(sizes), 5.5), layout="constrained")
     axes = figure.subplots(2, len(sizes), squeeze=False, sharex=True, sharey=True)
     for column, size in zip(axes.T, sizes, strict=True):
-        for temperature, colour in colours.items():
+        for temperature, colour in shades.items():
             rows = [row for row in curves if row["latent_dim"] == size and row["temperature"] == temperature]
-            seeds = [group for _, group in _grouped(rows, "seed_everything")]
+            seeds = [group for _, group in grouped(rows, "seed_everything")]
             label = f"temperature {temperature:g}"
             _draw_curve(column[0], [_smoothed(_curve(seed, "train/loss")) for seed in seeds], colour, label)
             _draw_curve(column[1], [_curve(seed, "val/cost") for seed in seeds], colour, label)
@@ -131,20 +141,20 @@ def improvement_factors(results: Sequence[Row]) -> Figure:
     Args:
         results: rows of a sweep, one a run, with `RESULT_COLUMNS`.
     """
-    sizes, colours = sorted({row["latent_dim"] for row in results}), _colours(results)
+    sizes, shades = sorted({row["latent_dim"] for row in results}), colours(results)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     axis.axhline(1, color="black", linewidth=0.8, linestyle="dashed", label="expert of the paper")
-    for (size, temperature), rows in _grouped(results, "latent_dim", "temperature"):
-        place = sizes.index(size) + _offset(list(colours).index(temperature), len(colours))
-        _draw_factor(axis, place, [row["val/improvement"] for row in rows], colours[temperature])
+    for (size, temperature), rows in grouped(results, "latent_dim", "temperature"):
+        place = sizes.index(size) + _offset(list(shades).index(temperature), len(shades))
+        _draw_factor(axis, place, [row["val/improvement"] for row in rows], shades[temperature])
         if (size, temperature) in PAPER:
             axis.plot(place - 0.06, PAPER[size, temperature], "kx", markersize=5)
     if 2 in sizes:
         axis.plot(sizes.index(2) - 0.42, PAPER_PCA, "k+", markersize=7)
     axis.set(xticks=range(len(sizes)), xticklabels=[f"d = {size:g}" for size in sizes], ylabel="improvement factor")
     axis.set_xlim(-0.55, len(sizes) - 0.45)
-    _legend(axis, colours)
+    _legend(axis, shades)
     return figure
 
 
@@ -154,9 +164,9 @@ def _draw_factor(axis: Axes, place: float, seeds: Sequence[float], colour: str) 
     axis.plot([place + 0.06] * len(seeds), seeds, ".", color=colour, alpha=0.6, markersize=5)
 
 
-def _legend(axis: Axes, colours: Mapping[float, str]) -> None:
+def _legend(axis: Axes, shades: Mapping[float, str]) -> None:
     """Beside the panel, as its marks are spread all over."""
-    for temperature, colour in colours.items():
+    for temperature, colour in shades.items():
         axis.plot([], [], color=colour, marker="o", label=f"temperature {temperature:g}")
     axis.plot([], [], "k.", label="a seed", alpha=0.6)
     axis.plot([], [], "kx", markersize=5, label="paper")
@@ -169,15 +179,15 @@ def _offset(index: int, count: int) -> float:
     return 0.25 * (index - (count - 1) / 2)
 
 
-def _colours(rows: Iterable[Row]) -> dict[float, str]:
+def colours(rows: Iterable[Row]) -> dict[float, str]:
     """A colour for each temperature, from high to low."""
     temperatures = sorted({row["temperature"] for row in rows}, reverse=True)
     return {temperature: f"C{index}" for index, temperature in enumerate(temperatures)}
 
 
-def _grouped(rows: Iterable[Row], *columns: str) -> list[tuple[tuple[float, ...], list[Row]]]:
+def grouped(rows: Iterable[Row], *columns: str) -> list[tuple[tuple[Any, ...], list[Row]]]:
     """The rows that agree in some columns, and the values they agree in."""
-    groups: dict[tuple[float, ...], list[Row]] = {}
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in columns), []).append(row)
     return list(groups.items())

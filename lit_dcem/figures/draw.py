@@ -13,7 +13,7 @@ from lit_dcem.data.cartpole import validation_states
 from lit_dcem.errors import UsageError
 from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
 from lit_dcem.experiments.energy_regression import EnergyRegression
-from lit_dcem.figures import cartpole, cartpole_curves, planet_curves, planet_sources, regression
+from lit_dcem.figures import cartpole, cartpole_curves, cartpole_gradient, planet_curves, planet_sources, regression
 from lit_dcem.figures.source import Source, find_paths, table_of
 from lit_dcem.files import check_writable, open_replacing
 from lit_dcem.planning.cartpole import FullSpacePlanner
@@ -26,10 +26,11 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
     """Draw a figure of the paper into an image file, and return its path.
 
     Args:
-        number: 1 to 15.
+        number: 1 to 15 of the paper, or one of ours by name: gradient.
         runs: what it is drawn from; the shipped files if there are none. Figures 1, 5 and 6: run folders or
             checkpoints of `EnergyRegression`. Figure 2: one of `CartpoleEmbedding`. Figure 10: several of those, and
-            ``.pt`` files of a `PCAPlanner`. Figures 8 and 9: folders of sweeps, or their CSV files. Figure 4: JSON
+            ``.pt`` files of a `PCAPlanner`. Figures 8, 9 and gradient: folders of sweeps, or their CSV
+            files. Figure 4: JSON
             files that ``lit-dcem evaluate --out`` wrote for checkpoints of PlaNet; those of one task and controller
             are pooled. Figures 11, 12 and 13: run folders of `PlanetPhase1`, `PlanetPhase2` and `PlanetPhase3`, or
             their TensorBoard event files. Figures 14 and 15: one run folder or checkpoint of `PlanetPhase2` or
@@ -89,6 +90,13 @@ def _improvement_factors(number: str, paths: Sequence[Path]) -> Figure:
     return cartpole_curves.improvement_factors(_rows(number, paths, cartpole_curves.RESULT_COLUMNS))
 
 
+def _gradient(number: str, paths: Sequence[Path]) -> Figure:
+    rows = [row for path in paths for row in cartpole_gradient.read_study(path)]
+    if not rows:
+        raise UsageError(f"Figure {number} needs validated runs, got none in {', '.join(map(str, paths))}.")
+    return cartpole_gradient.search_costs(rows)
+
+
 def _rows(number: str, paths: Sequence[Path], columns: Sequence[str]) -> list[dict[str, float]]:
     rows = [row for path in paths for row in cartpole_curves.read_table(path, columns)]
     if not rows:
@@ -145,4 +153,5 @@ FIGURES = {
     "13": Source(planet_sources.ppo_curves, planet_curves.events_of, ["*_phase3_*.tfevents"]),
     "14": Source(planet_sources.search_iterations, checkpoint_of, _controllers("cheetah"), single=True),
     "15": Source(planet_sources.search_iterations, checkpoint_of, _controllers("walker"), single=True),
+    "gradient": Source(_gradient, table_of("results.csv"), ["sweep_cartpole_gradient.csv"]),
 }
