@@ -274,7 +274,7 @@ for _experiment in EXPERIMENTS:
     def _cases(experiment: str = _experiment) -> Iterator[Case]:
         return _options(experiment)
 
-    KINDS[f"options_of_{_experiment}"] = _cases, 5
+    KINDS[f"options_of_{_experiment}"] = _cases, 4
 
 
 @kind(fast=6)
@@ -561,7 +561,7 @@ def trainer_options() -> Iterator[Case]:
         yield fit("regression", f"--trainer.{option}={bad}")
 
 
-@kind(fast=6)
+@kind(fast=3)
 def intervals_of_every_experiment() -> Iterator[Case]:
     zeros = ("check_val_every_n_epoch", "accumulate_grad_batches", "val_check_interval")
     for option, experiment in itertools.product(zeros, EXPERIMENTS):

@@ -34,6 +34,7 @@ def test_learns_to_balance_a_pole(tmp_path, seed):
 
 
 @pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
+@pytest.mark.slow
 def test_mixed_precision_trains(tmp_path):
     sizes = {"hidden_dim": 8, "rssm": {"deter_dim": 8, "stoch_dim": 3}}
     rollouts = {"batch_size": 2, "sequence_length": 5, "updates_per_epoch": 3, "seed_episodes": 1, "seed_updates": 1}

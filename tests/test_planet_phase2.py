@@ -214,6 +214,7 @@ def test_seed_episodes_may_be_planned_and_resume_exactly(tmp_path, stop):
     assert lines(tmp_path / "uniform")[1] != lines(tmp_path / "whole")[1]
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_validated_and_resume_exactly(tmp_path):
     options = {"make": parts, "planner": {"keep_plans": True}}
     fit(tmp_path / "whole", also=[EMAWeightAveraging(decay=0.9)], **options)

@@ -18,6 +18,7 @@ from lit_dcem.files import PAGE
 from lit_dcem.runs import history, load_module, strip
 
 ROOT = Path(__file__).parents[1]
+CHECKPOINTS = sorted(shipped("checkpoints").glob("*.ckpt"))
 METHODS = "regression", "regression_gd"
 SMALL = ["--model.init_args.energy.init_args.hidden_dim=8", "--trainer.accelerator=cpu"]
 
@@ -130,8 +131,10 @@ def test_figures_draw_from_shipped_checkpoints(tmp_path, monkeypatch):
 
 def test_shipped_checkpoints_state_their_origin():
     text = (shipped("checkpoints") / "README.md").read_text()
-    files = sorted(shipped("checkpoints").glob("*.ckpt"))
-    assert files
-    for path in files:
-        assert path.name in text
-        assert load_module(path)
+    assert CHECKPOINTS and not [path.name for path in CHECKPOINTS if path.name not in text]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+def test_shipped_checkpoints_load(path):
+    assert load_module(path)
