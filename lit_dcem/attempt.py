@@ -67,8 +67,8 @@ class Attempt:
 
     def _stopped(self, code: int) -> StoppedError:
         if self.made is not None and not self._has_updated and _has_episodes(self.made):  # they may have taken long
-            go_on = f"go on from its seed episodes with --data.init_args.initial_replay={self.made}"
-            return StoppedError(code, f"Stopped before the first update; {go_on}.")
+            reuse = f"--data.init_args.initial_replay={self.made}"
+            return StoppedError(code, f"Stopped before the first update; to reuse its seed episodes, add {reuse}.")
         self._clear()
         return StoppedError(code, self.last.said)
 
@@ -82,7 +82,7 @@ class Attempt:
 
 
 def _has_episodes(folder: Path) -> bool:
-    return any(path.stat().st_size for path in folder.rglob(f"replay/*/{FILE}"))
+    return any(path.stat().st_size for path in folder.glob(f"replay/*/{FILE}"))
 
 
 def _of_disk(error: BaseException | None) -> bool:

@@ -3,14 +3,15 @@
 import csv
 import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from command_runs import assert_same_run, folder, replay, scalars, typed
+from command_runs import assert_same_run, command, folder, replay, scalars, typed
 
 from lit_dcem.cli import main
-from lit_dcem.data.rollouts import Rollouts
 from lit_dcem.errors import UsageError
 from lit_dcem.run_folder import RunFolder, discard, folder_of, new_run, newest_run
 
@@ -168,23 +169,18 @@ def test_a_refused_start_leaves_nothing(here, capsys, mistake):
     assert not list(here.rglob("version_*"))
 
 
-def test_seed_episodes_outlive_a_stop_before_the_first_update(here, monkeypatch, capsys):
-    keep = Rollouts._keep
-
-    def stop(rollouts, episode):
-        keep(rollouts, episode)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Rollouts, "_keep", stop)
-        with pytest.raises(SystemExit) as exit_:
-            main(typed("phase1"))
-    assert exit_.value.code == 130
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_seed_episodes_outlive_a_stop_before_the_first_update(here, number, code):
     stopped = folder("phase1")
-    told = (
-        f"Stopped before the first update; go on from its seed episodes with --data.init_args.initial_replay={stopped}."
-    )
-    assert capsys.readouterr().err.strip().endswith(told)
-    main(typed("phase1", f"--data.init_args.initial_replay={stopped}", "--trainer.max_epochs=1"))
-    (episode,), (begun_with,) = (replay(run).values() for run in (stopped, folder("phase1", version=1)))
-    assert begun_with.startswith(episode)
+    with command(typed("phase1", "--data.init_args.seed_episodes=100000"), here) as process:
+        while process.poll() is None and not any(replay(stopped).values()):
+            time.sleep(0.1)
+        process.send_signal(number)
+        words = process.communicate()[0]
+    assert process.returncode == code, words
+    reuse = f"--data.init_args.initial_replay={stopped}"
+    told = f"lit-dcem: Stopped before the first update; to reuse its seed episodes, add {reuse}."
+    assert words.strip().endswith(told)
+    main(typed("phase1", reuse, "--trainer.max_epochs=1"))
+    (episodes,), (begun_with,) = (replay(run).values() for run in (stopped, folder("phase1", version=1)))
+    assert begun_with.startswith(episodes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import math
 import statistics
 from bisect import bisect_left, bisect_right
@@ -55,10 +54,9 @@ def read_table(path: Path, columns: Sequence[str], texts: Sequence[str] = ()) ->
                 rule = f"{path} must have the columns {', '.join((*columns, *texts))}"
                 raise UsageError(f"{rule}, got none called {missing[0]}.")
             finished = [row for row in table if row.get("status") != "failed"]
-            rows = [{name: _number(row[name], name, path) for name in columns} for row in finished]
-            whole = [all(math.isfinite(row[name]) for name in row.keys() - {"train/loss"}) for row in rows]
-            kept = itertools.compress(zip(rows, finished, strict=True), whole)
-            return [{**row, **{name: texts_of[name] for name in texts}} for row, texts_of in kept]
+            rows = [{**row, **{name: _number(row[name], name, path) for name in columns}} for row in finished]
+            whole = [row for row in rows if all(math.isfinite(row[name]) for name in columns if name != "train/loss")]
+            return [{name: row[name] for name in (*columns, *texts)} for row in whole]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"A table must be a readable CSV file, got {path} ({type(error).__name__}).") from error
 

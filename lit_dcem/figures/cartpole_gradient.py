@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,7 +24,7 @@ LOSS = "loss"
 APART = 0.03
 """of the marks of two temperatures, as a share of a decade"""
 ROOM = 1.4
-"""beside the first and last marks, as a factor"""
+"""factor by which the axis goes on beyond the first and last marks"""
 
 
 def read_study(path: Path) -> list[dict[str, Any]]:
@@ -56,12 +55,12 @@ def search_costs(runs: Sequence[Row]) -> Figure:
         runs: with `COLUMNS`, and the parts of their losses.
     """
     studies = sorted(grouped(runs, "condition_dim", LOSS), key=lambda study: str(study[0]))
-    counts = sorted(map(_trajectories, runs))
+    counts, shades = sorted(map(_trajectories, runs)), colours(runs)
     figure = Figure(figsize=(1.2 + 3 * len(studies), 6), layout="constrained")
     panels = figure.subplots(len(SEARCHES), len(studies), squeeze=False, sharex=True, sharey=True)
     for column, ((condition, loss), rows) in zip(panels.T, studies, strict=True):
         for axis, measure in zip(column, SEARCHES, strict=True):
-            _draw(axis, rows, measure, colours(runs))
+            _draw(axis, rows, measure, shades)
         column[0].set_title(f"decoder of z{' and the state' if condition else ''}\nloss: {loss}", fontsize="medium")
         column[-1].set_xlabel("trajectories of a search")
         column[-1].xaxis.set_minor_formatter(NullFormatter())
@@ -72,22 +71,20 @@ def search_costs(runs: Sequence[Row]) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, rows: Iterable[Row], measure: str, colours: Mapping[float, str]) -> None:
-    """Marks stand a little apart, so that intervals can be told from each other."""
+def _draw(axis: Axes, rows: Iterable[Row], measure: str, shades: Mapping[float, str]) -> None:
     axis.set_xscale("log")
-    for place, (temperature, colour) in enumerate(colours.items()):
-        line = []
-        ours = sorted((row for row in rows if row["temperature"] == temperature), key=_trajectories)
-        for count, group in itertools.groupby(ours, _trajectories):
-            costs = [row[measure] for row in group]
-            at = count * 10 ** (APART * (place - (len(colours) - 1) / 2))
-            axis.plot([at] * len(costs), costs, ".", color=colour, alpha=0.4, markersize=3)
-            mean, reach = mean_and_interval(costs)
-            line.append((at, mean, 0.0 if math.isnan(reach) else reach))
-        if line:
-            x, y, reach = zip(*line, strict=True)
-            label = f"temperature {temperature:g}"
-            axis.errorbar(x, y, reach, color=colour, marker="o", markersize=4, capsize=2, label=label)
+    for (temperature,), ours in grouped(sorted(rows, key=_trajectories), "temperature"):
+        # Marks stand a little apart, so that intervals can be told from each other.
+        apart = 10 ** (APART * (list(shades).index(temperature) - (len(shades) - 1) / 2))
+        marks: dict[float, list[float]] = {}
+        for row in ours:
+            marks.setdefault(_trajectories(row) * apart, []).append(row[measure])
+        means, reaches = zip(*map(mean_and_interval, marks.values()), strict=True)
+        colour, label = shades[temperature], f"temperature {temperature:g}"
+        reaches = np.nan_to_num(reaches)
+        axis.errorbar(list(marks), means, reaches, color=colour, marker="o", markersize=4, capsize=2, label=label)
+        seeds = [(at, cost) for at, costs in marks.items() for cost in costs]
+        axis.plot(*zip(*seeds, strict=True), ".", color=colour, alpha=0.4, markersize=3)
 
 
 def _trajectories(row: Row) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
@@ -29,12 +31,11 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
         number: 1 to 15 of the paper, or one of ours by name: gradient.
         runs: what it is drawn from; the shipped files if there are none. Figures 1, 5 and 6: run folders or
             checkpoints of `EnergyRegression`. Figure 2: one of `CartpoleEmbedding`. Figure 10: several of those, and
-            ``.pt`` files of a `PCAPlanner`. Figures 8, 9 and gradient: folders of sweeps, or their CSV
-            files. Figure 4: JSON
-            files that ``lit-dcem evaluate --out`` wrote for checkpoints of PlaNet; those of one task and controller
-            are pooled. Figures 11, 12 and 13: run folders of `PlanetPhase1`, `PlanetPhase2` and `PlanetPhase3`, or
-            their TensorBoard event files. Figures 14 and 15: one run folder or checkpoint of `PlanetPhase2` or
-            `PlanetPhase3`, in any task. Figures 3 and 7: none.
+            ``.pt`` files of a `PCAPlanner`. Figures 8, 9 and gradient: folders of sweeps, or their CSV files. Figure 4:
+            JSON files that ``lit-dcem evaluate --out`` wrote for checkpoints of PlaNet; those of one task and
+            controller are pooled. Figures 11, 12 and 13: run folders of `PlanetPhase1`, `PlanetPhase2` and
+            `PlanetPhase3`, or their TensorBoard event files. Figures 14 and 15: one run folder or checkpoint of
+            `PlanetPhase2` or `PlanetPhase3`, in any task. Figures 3 and 7: none.
         out: image file, of a type that matplotlib writes; ``figureN.png`` if there is none.
 
     Raises:
@@ -83,22 +84,21 @@ def _initial_outputs(number: str, paths: Sequence[Path]) -> Figure:
 
 
 def _learning_curves(number: str, paths: Sequence[Path]) -> Figure:
-    return cartpole_curves.learning_curves(_rows(number, paths, cartpole_curves.CURVE_COLUMNS))
+    read = partial(cartpole_curves.read_table, columns=cartpole_curves.CURVE_COLUMNS)
+    return cartpole_curves.learning_curves(_rows(number, paths, read))
 
 
 def _improvement_factors(number: str, paths: Sequence[Path]) -> Figure:
-    return cartpole_curves.improvement_factors(_rows(number, paths, cartpole_curves.RESULT_COLUMNS))
+    read = partial(cartpole_curves.read_table, columns=cartpole_curves.RESULT_COLUMNS)
+    return cartpole_curves.improvement_factors(_rows(number, paths, read))
 
 
 def _gradient(number: str, paths: Sequence[Path]) -> Figure:
-    rows = [row for path in paths for row in cartpole_gradient.read_study(path)]
-    if not rows:
-        raise UsageError(f"Figure {number} needs validated runs, got none in {', '.join(map(str, paths))}.")
-    return cartpole_gradient.search_costs(rows)
+    return cartpole_gradient.search_costs(_rows(number, paths, cartpole_gradient.read_study))
 
 
-def _rows(number: str, paths: Sequence[Path], columns: Sequence[str]) -> list[dict[str, float]]:
-    rows = [row for path in paths for row in cartpole_curves.read_table(path, columns)]
+def _rows(number: str, paths: Sequence[Path], read: Callable[[Path], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    rows = [row for path in paths for row in read(path)]
     if not rows:
         raise UsageError(f"Figure {number} needs validated runs, got none in {', '.join(map(str, paths))}.")
     return rows
