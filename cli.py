@@ -1,6 +1,6 @@
 """``python cli.py ...`` in a checkout is the command ``lit-dcem ...``."""
 
-from lit_dcem.cli import main
+from lit_dcem.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -19,9 +19,9 @@ from rich.console import Console
 from torch import Tensor
 
 from lit_dcem import CartpoleEmbedding
-from lit_dcem.data.cartpole import initial_states, validation_states
-from lit_dcem.experiments import cartpole_embedding
-from lit_dcem.models.cartpole import reward, rollout_cost, step
+from lit_dcem.cartpole import module as cartpole_embedding
+from lit_dcem.cartpole.dynamics import reward, rollout_cost, step
+from lit_dcem.cartpole.states import initial_states, validation_states
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STATES = {"cartpole": 16, "cartpole_paper": 1}

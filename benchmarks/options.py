@@ -7,7 +7,7 @@ import argparse
 import torch
 from report import output_file
 
-from lit_dcem.planning.precision import multiplies_bfloat16_faster
+from lit_dcem.training.bfloat16 import multiplies_bfloat16_faster
 
 QUICK_ROUNDS = 3
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}

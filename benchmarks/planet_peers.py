@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_dcem import WorldModel
-from lit_dcem.models.belief import Gaussian, kl_divergence
-from lit_dcem.planning.model_planner import ModelPlanner
+from lit_dcem.planet.model.belief import Gaussian, kl_divergence
+from lit_dcem.planet.planning.planner import ModelPlanner
 
 HAS_TORCHRL = find_spec("torchrl") is not None
 HORIZON = 12

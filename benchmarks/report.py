@@ -18,7 +18,7 @@ from measure import Row
 from rich.box import SIMPLE
 from rich.table import Table
 
-from lit_dcem.files import WriteError, check_writable, open_replacing
+from lit_dcem.files.replacing import WriteError, check_writable, open_replacing
 
 
 def output_file(path: str) -> Path:

@@ -26,9 +26,9 @@ from rich.console import Console
 from torch import nn
 
 from lit_dcem import WorldModel
-from lit_dcem.data.episode import Episode
-from lit_dcem.data.replay import EpisodeReplay
 from lit_dcem.envs.make import make
+from lit_dcem.planet.data.episode import Episode
+from lit_dcem.planet.data.replay import EpisodeReplay
 
 OBSERVATIONS, ACTIONS = 17, 6
 BATCH, LENGTH = 50, 50

@@ -10,68 +10,75 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_dcem.data.cartpole import CartpoleStates
-    from lit_dcem.data.joint import JointRollouts
-    from lit_dcem.data.on_policy import OnPolicyRollouts
-    from lit_dcem.data.regression import RegressionData
-    from lit_dcem.data.rollouts import Rollouts
-    from lit_dcem.experiments.cartpole_embedding import CartpoleEmbedding
-    from lit_dcem.experiments.embedding_loss import EmbeddingLoss
-    from lit_dcem.experiments.energy_regression import EnergyRegression
-    from lit_dcem.experiments.planet_joint import PlanetJoint
-    from lit_dcem.experiments.planet_phase1 import PlanetPhase1
-    from lit_dcem.experiments.planet_phase2 import PlanetPhase2
-    from lit_dcem.experiments.planet_phase3 import PlanetPhase3
-    from lit_dcem.experiments.policy_gradient import PolicyGradient
-    from lit_dcem.experiments.value_learning import ValueLearning
-    from lit_dcem.models.action_decoder import ActionDecoder
-    from lit_dcem.models.energy import EnergyNetwork
-    from lit_dcem.models.rssm import RSSM
-    from lit_dcem.models.value import ValueEnsemble, ValueHead
-    from lit_dcem.models.world_model import WorldModel
-    from lit_dcem.planning.cartpole import FullSpacePlanner
-    from lit_dcem.planning.cartpole_pca import PCAPlanner
-    from lit_dcem.planning.cem_planner import CEMPlanner
-    from lit_dcem.planning.latent_planner import LatentPlanner
-    from lit_dcem.planning.model_policy import ModelPolicy
+    from lit_dcem.cartpole.figures.plots import CartpolePlots
+    from lit_dcem.cartpole.module import CartpoleEmbedding
+    from lit_dcem.cartpole.pca import PCAPlanner
+    from lit_dcem.cartpole.planners import FullSpacePlanner
+    from lit_dcem.cartpole.states import CartpoleStates
+    from lit_dcem.embedding.decoder import ActionDecoder
+    from lit_dcem.embedding.loss import EmbeddingLoss
+    from lit_dcem.envs.policy import Policy
+    from lit_dcem.planet.data.joint import JointRollouts
+    from lit_dcem.planet.data.on_policy import OnPolicyRollouts
+    from lit_dcem.planet.data.rollouts import Rollouts
+    from lit_dcem.planet.figures.plots import PlanetPlots
+    from lit_dcem.planet.model.rssm import RSSM
+    from lit_dcem.planet.model.value import ValueEnsemble, ValueHead
+    from lit_dcem.planet.model.world_model import WorldModel
+    from lit_dcem.planet.phases.joint import PlanetJoint
+    from lit_dcem.planet.phases.phase1 import PlanetPhase1
+    from lit_dcem.planet.phases.phase2 import PlanetPhase2
+    from lit_dcem.planet.phases.phase3 import PlanetPhase3
+    from lit_dcem.planet.phases.policy_gradient import PolicyGradient
+    from lit_dcem.planet.phases.value_learning import ValueLearning
+    from lit_dcem.planet.planning.cem import CEMPlanner
+    from lit_dcem.planet.planning.latent import LatentPlanner
+    from lit_dcem.planet.planning.policy import ModelPolicy
+    from lit_dcem.regression.data import RegressionData
+    from lit_dcem.regression.energy import EnergyNetwork
+    from lit_dcem.regression.module import EnergyRegression
+    from lit_dcem.regression.plots import RegressionPlots
     from lit_dcem.solvers.cem import DCEM, cem, dcem
     from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
     from lit_dcem.solvers.lml import LML, lml
-    from lit_dcem.types import Iteration, Objective, Policy, Solution
+    from lit_dcem.solvers.types import Iteration, Objective, Solution
 
 _HOMES = {
-    "ActionDecoder": "models.action_decoder",
-    "CEMPlanner": "planning.cem_planner",
-    "CartpoleEmbedding": "experiments.cartpole_embedding",
-    "CartpoleStates": "data.cartpole",
+    "ActionDecoder": "embedding.decoder",
+    "CEMPlanner": "planet.planning.cem",
+    "CartpoleEmbedding": "cartpole.module",
+    "CartpolePlots": "cartpole.figures.plots",
+    "CartpoleStates": "cartpole.states",
     "DCEM": "solvers.cem",
+    "EmbeddingLoss": "embedding.loss",
+    "EnergyNetwork": "regression.energy",
+    "EnergyRegression": "regression.module",
+    "FullSpacePlanner": "cartpole.planners",
+    "Iteration": "solvers.types",
+    "JointRollouts": "planet.data.joint",
     "LML": "solvers.lml",
-    "EmbeddingLoss": "experiments.embedding_loss",
-    "EnergyNetwork": "models.energy",
-    "EnergyRegression": "experiments.energy_regression",
-    "FullSpacePlanner": "planning.cartpole",
-    "Iteration": "types",
-    "JointRollouts": "data.joint",
-    "LatentPlanner": "planning.latent_planner",
-    "ModelPolicy": "planning.model_policy",
-    "Objective": "types",
-    "OnPolicyRollouts": "data.on_policy",
-    "PCAPlanner": "planning.cartpole_pca",
-    "PlanetJoint": "experiments.planet_joint",
-    "PlanetPhase1": "experiments.planet_phase1",
-    "PlanetPhase2": "experiments.planet_phase2",
-    "PlanetPhase3": "experiments.planet_phase3",
-    "Policy": "types",
-    "PolicyGradient": "experiments.policy_gradient",
-    "RSSM": "models.rssm",
-    "RegressionData": "data.regression",
-    "Rollouts": "data.rollouts",
-    "Solution": "types",
+    "LatentPlanner": "planet.planning.latent",
+    "ModelPolicy": "planet.planning.policy",
+    "Objective": "solvers.types",
+    "OnPolicyRollouts": "planet.data.on_policy",
+    "PCAPlanner": "cartpole.pca",
+    "PlanetJoint": "planet.phases.joint",
+    "PlanetPhase1": "planet.phases.phase1",
+    "PlanetPhase2": "planet.phases.phase2",
+    "PlanetPhase3": "planet.phases.phase3",
+    "PlanetPlots": "planet.figures.plots",
+    "Policy": "envs.policy",
+    "PolicyGradient": "planet.phases.policy_gradient",
+    "RSSM": "planet.model.rssm",
+    "RegressionData": "regression.data",
+    "RegressionPlots": "regression.plots",
+    "Rollouts": "planet.data.rollouts",
+    "Solution": "solvers.types",
     "UnrolledGD": "solvers.gradient_descent",
-    "ValueEnsemble": "models.value",
-    "ValueHead": "models.value",
-    "ValueLearning": "experiments.value_learning",
-    "WorldModel": "models.world_model",
+    "ValueEnsemble": "planet.model.value",
+    "ValueHead": "planet.model.value",
+    "ValueLearning": "planet.phases.value_learning",
+    "WorldModel": "planet.model.world_model",
     "cem": "solvers.cem",
     "dcem": "solvers.cem",
     "lml": "solvers.lml",
@@ -85,6 +92,7 @@ __all__ = [
     "ActionDecoder",
     "CEMPlanner",
     "CartpoleEmbedding",
+    "CartpolePlots",
     "CartpoleStates",
     "EmbeddingLoss",
     "EnergyNetwork",
@@ -101,9 +109,11 @@ __all__ = [
     "PlanetPhase1",
     "PlanetPhase2",
     "PlanetPhase3",
+    "PlanetPlots",
     "Policy",
     "PolicyGradient",
     "RegressionData",
+    "RegressionPlots",
     "Rollouts",
     "Solution",
     "UnrolledGD",

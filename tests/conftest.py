@@ -16,7 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from lit_dcem.planning import precision
+from lit_dcem.training import bfloat16 as processors
 
 torch.set_num_threads(1)
 
@@ -51,12 +51,12 @@ def processor(monkeypatch):
     """Lets a test say whether the processor multiplies bfloat16; the answer counts until the test ends."""
 
     def multiplies(bfloat16: bool) -> None:
-        monkeypatch.setattr(precision, "_this_cpu_does", lambda: bfloat16)
+        monkeypatch.setattr(processors, "_this_cpu_does", lambda: bfloat16)
         forget()
 
     def forget() -> None:
-        precision.multiplies_bfloat16_faster.cache_clear()
-        precision.warn_if_slow.cache_clear()
+        processors.multiplies_bfloat16_faster.cache_clear()
+        processors.warn_if_slow.cache_clear()
 
     yield multiplies
     monkeypatch.undo()

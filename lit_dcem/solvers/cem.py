@@ -26,7 +26,7 @@ from lit_dcem.solvers.options import (
 )
 from lit_dcem.solvers.recompute import recomputed
 from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, clamped, evaluate, known_to_be_finite, set_aside
-from lit_dcem.types import Bound, Iteration, Objective, Solution
+from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
 
 
 def dcem(

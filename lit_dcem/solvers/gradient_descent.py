@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lit_dcem.solvers.options import check_bounds, plain, require, whole_number
 from lit_dcem.solvers.refit import as_bounds, best_of, clamped, evaluate
-from lit_dcem.types import Bound, Iteration, Objective, Solution
+from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
 
 
 def unrolled_gd(

@@ -27,7 +27,7 @@ from lit_dcem.solvers.options import check_temperature, require, require_row_num
 from lit_dcem.solvers.ranking import is_free_to_look, nan_where_nothing_is_finite, rank_finite
 
 _LN_2 = math.log(2)
-# Worst error of a weight after this many steps, over the stress set of tests/test_lml.py: 2e-7 and 2e-15.
+# Worst error of a weight after this many steps, over the stress set of tests/solvers/test_lml.py: 2e-7 and 2e-15.
 _NEWTON_STEPS = {torch.float32: 4, torch.float64: 5}
 
 

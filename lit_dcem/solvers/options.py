@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_dcem.solvers.ranking import is_free_to_look
-from lit_dcem.types import Bound
+from lit_dcem.solvers.types import Bound
 
 
 def require(holds: bool, rule: str, *got: object) -> None:

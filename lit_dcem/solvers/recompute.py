@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from lit_dcem.solvers.ranking import is_free_to_look
 from lit_dcem.solvers.refit import Refit, State
-from lit_dcem.types import Iteration
+from lit_dcem.solvers.types import Iteration
 
 
 def recomputed(refit: Refit, state: State, noise: Tensor, generator: torch.Generator | None) -> tuple[State, Iteration]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from lit_dcem.solvers.lml import lml
 from lit_dcem.solvers.options import as_bound, plain, require
 from lit_dcem.solvers.ranking import hard_top_k, is_free_to_look, rank_finite
-from lit_dcem.types import Bound, Iteration, Objective
+from lit_dcem.solvers.types import Bound, Iteration, Objective
 
 Bounds = tuple[float | Tensor | None, float | Tensor | None]
 

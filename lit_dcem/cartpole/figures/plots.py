@@ -1,0 +1,56 @@
+"""Pictures of the cartpole's embedding among the curves."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from matplotlib.figure import Figure
+
+from lit_dcem.cartpole.figures.search import decoded, draw_forces, draw_search, latent_search, surface
+from lit_dcem.cartpole.module import CartpoleEmbedding
+from lit_dcem.cartpole.states import validation_states
+from lit_dcem.training.pictures import is_due, log_figure, warn_without_pictures
+
+STATE = 1
+"""of the validation states"""
+
+
+class CartpolePlots(pl.Callback):
+    """Logs a search for the best forces from one validation state on as an image (figure 2).
+
+    The decoded candidates of its first and last iteration, and those of the last one on the cost surface over the
+    latent space, if that is a plane.
+
+    Args:
+        every_n_epochs: draw after every so many epochs.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 1.
+    """
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
+        self.every_n_epochs = every_n_epochs
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        warn_without_pictures(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if is_due(trainer, self.every_n_epochs) and isinstance(pl_module, CartpoleEmbedding):
+            log_figure(trainer, "search", picture(pl_module))
+
+
+def picture(module: CartpoleEmbedding) -> Figure:
+    """The panels of one image; draws no noise from the generators of training."""
+    state = validation_states()[STATE].to(module.decoder.lower.device)
+    iterations = latent_search(module, state)
+    planar = module.decoder.latent_dim == 2
+    figure = Figure(figsize=(12 if planar else 8, 3.5), layout="constrained")
+    axes = figure.subplots(1, 3 if planar else 2)
+    for axis, number in ((axes[0], 0), (axes[1], len(iterations) - 1)):
+        draw_forces(axis, decoded(module, iterations[number], state))
+        axis.set(title=f"iteration {number}", xlabel="step", ylabel="force [N]")
+    if planar:
+        draw_search(axes[2], surface(module, state, 101), iterations[-1])
+        axes[2].set(title=f"iteration {len(iterations) - 1}, cost over z", xlabel="$z_1$", ylabel="$z_2$")
+    return figure

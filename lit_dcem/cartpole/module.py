@@ -1,0 +1,183 @@
+"""Cartpole: learn a latent space of action sequences through DCEM (section 5.2 of the paper, figures 2, 7 to 10)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.seed import isolate_rng
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from lit_dcem.cartpole.dynamics import rollout_cost
+from lit_dcem.cartpole.states import CartpoleStates
+from lit_dcem.embedding.decoder import ActionDecoder
+from lit_dcem.embedding.loss import EmbeddingLoss
+from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.iterates import check_horizon
+from lit_dcem.solvers.types import Objective, Solution
+from lit_dcem.training.optimizing import check_data, check_precision, optimize
+from lit_dcem.training.start import start_from
+
+EXPERT_COST = -9.05
+"""mean validation cost of the paper's expert, CEM over the 20 forces (100 candidates, 10 elites, 30 iterations)"""
+STATE_DIM = 5
+# What val/cost_paper is measured with; the temperature is that of training.
+PAPER_SEARCH = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
+
+
+class CartpoleEmbedding(pl.LightningModule):
+    """Searches a latent space for the cheapest decoded forces, and trains the decoder on the cost of what it finds.
+
+    Algorithm "learning an embedded control space with DCEM": z_hat = argmin over z of C(z; state), by DCEM, where C is
+    the cost of the rollout under the decoded forces; then a gradient step on C(z_hat) through the whole search. At
+    temperature 0 the search has no derivative, and the gradient is that of the cost at z_hat alone.
+
+    Called with states ``[B, 5]`` it is a planner: it returns the forces ``[B, H]``. Logs ``train/cost``; ``val/cost``,
+    that of the planned forces, averaged over states and solver seeds; ``val/improvement``, the ratio of val/cost to the
+    expert's; ``val/cost_paper``, measured as in the paper: at the mean of one search with 100 candidates, 10 elites
+    and 10 iterations at the temperature of training; and what the search of training finds, at its mean as
+    it is (``val/cost_trained``), and as the best point at temperature 0 (``val/cost_hard``).
+
+    Args:
+        decoder: from z to forces [N]; with a ``condition_dim`` of 5 it sees the state that a plan starts from, too.
+        solver: plans.
+        training_solver: searches in training, where gradients go through it; ``solver`` if none is given.
+        optimizer: made from the decoder's parameters.
+        lr_scheduler: steps once an epoch, after validation; one that halves on a plateau watches ``val/cost``.
+        initial_std: standard deviation of the first candidates (paper: 0.5); their mean is 0.
+        answer: plan with the last "mean" of the search (paper), or the "best" point it met.
+        loss: of what the search of training met (paper, and if none is given: the cost of its answer).
+        validation_repeats: solver seeds to average a validation over.
+        expert_cost: what the improvement factor compares with [cost of a sequence].
+        start: checkpoint of an earlier run, whose decoder this one goes on with (an exported one will do).
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    metrics = ("train/cost", "val/cost", "val/cost_paper", "val/cost_trained", "val/cost_hard", "val/improvement")
+    """what a callback can watch"""
+
+    def __init__(
+        self,
+        decoder: ActionDecoder,
+        solver: DCEM,
+        training_solver: DCEM | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        initial_std: float = 0.5,
+        answer: Literal["mean", "best"] = "mean",
+        loss: EmbeddingLoss | None = None,
+        validation_repeats: int = 5,
+        expert_cost: float = EXPERT_COST,
+        start: str | None = None,
+    ) -> None:
+        super().__init__()
+        if validation_repeats < 1:
+            raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
+        if not 0 < initial_std < math.inf:
+            raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
+        check_horizon(decoder.latent_dim, solver, training_solver or solver)
+        if decoder.action_dim != 1:
+            raise ValueError(f"The cartpole has one force a step, so action_dim must be 1, got {decoder.action_dim}.")
+        if decoder.condition_dim not in (0, STATE_DIM) or decoder.blends_rest:
+            rule = f"A decoder of the cartpole must have condition_dim 0 or {STATE_DIM}, and no blends_rest"
+            raise ValueError(f"{rule}, got {decoder.condition_dim} and {decoder.blends_rest}.")
+        self.decoder = decoder
+        self.solver = solver
+        self.training_solver = training_solver or solver
+        keeps = ("temperature", "lower", "upper", "standardize")
+        kept = {name: self.training_solver.options[name] for name in keeps if name in self.training_solver.options}
+        self.paper_solver = DCEM(**PAPER_SEARCH, **kept)
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.initial_std = initial_std
+        self.answer = answer
+        self.embedding_loss = loss or EmbeddingLoss()
+        self.validation_repeats = validation_repeats
+        self.expert_cost = expert_cost
+        self.start = start
+        self.cost = MeanMetric()
+        self.cost_paper, self.cost_trained, self.cost_hard = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
+        """Planned forces [N] from each state on."""
+        solution = self.solve(states)
+        return self.decode(solution.best if self.answer == "best" else solution.mean, states)
+
+    def decode(
+        self, latents: Float[Tensor, "*batch latent_dim"], states: Float[Tensor, "*some_batch 5"] | None = None
+    ) -> Float[Tensor, "*batch horizon"]:
+        """Force sequences [N] of latent vectors; a decoder that sees states takes those that the plans start from."""
+        condition = states if self.decoder.condition_dim > 0 else None
+        return self.decoder(latents.to(self.decoder.lower.dtype), condition).squeeze(-1)
+
+    def objective(self, states: Float[Tensor, "batch 5"]) -> Objective:
+        """Cost of the forces that latent vectors ``[B, N, latent_dim]`` stand for."""
+        return lambda latents: _cost(states, self.decode(latents, states.unsqueeze(1)))
+
+    def solve(self, states: Float[Tensor, "batch 5"], solver: DCEM | None = None) -> Solution:
+        """Search the latent space for each state, with another solver if one is given."""
+        mean = states.new_zeros(len(states), self.decoder.latent_dim)
+        return (solver or self.solver)(self.objective(states), mean, torch.full_like(mean, self.initial_std))
+
+    def setup(self, stage: str) -> None:
+        check_precision(self)
+        check_data(self, CartpoleStates)
+
+    def on_fit_start(self) -> None:
+        if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
+            start_from(self.start, self, {"CartpoleEmbedding": ("decoder",)})
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("train/cost", loss, prog_bar=True)
+        return loss
+
+    def loss(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, ""]:
+        """Cost of what the search of training met, with gradients through the search if it has any."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
+            solution = self.solve(states, self.training_solver.replace(trace=True))
+        return self.embedding_loss(self.objective(states), solution)
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def _measure(self, states: Tensor, stage: str) -> None:
+        """Every validation draws the same noise, and training's is left alone."""
+        with isolate_rng():
+            for seed in range(self.validation_repeats):
+                torch.manual_seed(seed)
+                self.cost.update(_cost(states, self(states).unsqueeze(1)))
+            self.cost_paper.update(self.solve(states, self.paper_solver).value)
+            self.cost_trained.update(self.solve(states, self.training_solver).value)
+            self.cost_hard.update(self.solve(states, self.training_solver.replace(temperature=0.0)).best_value)
+        self.log(f"{stage}/cost", self.cost, prog_bar=True)
+        for name in ("paper", "trained", "hard"):
+            self.log(f"{stage}/cost_{name}", getattr(self, f"cost_{name}"))
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_improvement("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_improvement("test")
+
+    def _log_improvement(self, stage: str) -> None:
+        self.log(f"{stage}/improvement", self.cost.compute() / self.expert_cost, sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimize(self.decoder.parameters(), self.optimizer, self.lr_scheduler, "val/cost")
+
+
+def _cost(states: Float[Tensor, "batch 5"], forces: Float[Tensor, "batch n horizon"]) -> Float[Tensor, "batch n"]:
+    """Cost of sequences of forces [N], in float32 at least: half precision is too coarse for small steps of time."""
+    return rollout_cost(states.to(torch.promote_types(states.dtype, torch.float32)), forces)

@@ -1,0 +1,97 @@
+"""What a training command came to: done, refused in one sentence, or stopped by a signal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from lit_dcem.errors import StoppedError, UsageError
+from lit_dcem.files.replacing import disk_error
+from lit_dcem.messages import one_sentence
+from lit_dcem.planet.data.replay import FILE
+from lit_dcem.training.last_checkpoint import LastCheckpoint
+from lit_dcem.training.run_folder import CHECKPOINTS, RunFolder, discard
+
+
+class Attempt:
+    """How far a command came: what may still be refused, and what then is to be left as it was."""
+
+    def __init__(self) -> None:
+        self.made: Path | None = None
+        """folder that was made for a new run"""
+        self.folder: RunFolder | None = None
+        self.last = LastCheckpoint()
+
+    def release(self) -> None:
+        """Let other processes work in the folder."""
+        if self.folder is not None:
+            self.folder.release()
+
+    @contextmanager
+    def in_one_sentence(self) -> Iterator[None]:
+        """Before the first update anything that fails is a mistake in what was typed; later, only some things are."""
+        hook = threading.excepthook
+        # TensorBoard writes in a thread: a full disk is told once, by the thread that waits for it.
+        threading.excepthook = lambda told: None if _of_disk(told.exc_value) else hook(told)
+        try:
+            yield
+        except SIGTERMException:
+            raise self._stopped(128 + (self.last.received or 15)) from None
+        except SystemExit as exit_:
+            if isinstance(exit_.__context__, KeyboardInterrupt):  # which Lightning makes an exit of
+                raise self._stopped(130) from None
+            raise
+        except KeyboardInterrupt:
+            raise self._stopped(130) from None
+        except UsageError:
+            self._clear()
+            raise
+        except Exception as error:
+            if (full := disk_error(error)) is not None:
+                self._clear(of_no_use=self._has_saved_nothing)
+                raise full from error
+            if self._has_updated and not isinstance(error, MisconfigurationException):
+                raise
+            self._clear()
+            raise UsageError(in_plain_words(error)) from error
+        finally:
+            threading.excepthook = hook
+
+    @property
+    def _has_updated(self) -> bool:
+        return self.folder is not None and self.folder.has_updated
+
+    def _stopped(self, code: int) -> StoppedError:
+        if self.made is not None and not self._has_updated and _has_episodes(self.made):  # they may have taken long
+            reuse = f"--data.init_args.initial_replay={self.made}"
+            return StoppedError(code, f"Stopped before the first update; to reuse its seed episodes, add {reuse}.")
+        self._clear()
+        return StoppedError(code, self.last.said)
+
+    @property
+    def _has_saved_nothing(self) -> bool:
+        return self.made is not None and not any(self.made.glob(f"{CHECKPOINTS}/*.ckpt"))
+
+    def _clear(self, of_no_use: bool = False) -> None:
+        if self.made is not None and (of_no_use or not self._has_updated):
+            discard(self.made)
+
+
+def _has_episodes(folder: Path) -> bool:
+    return any(path.stat().st_size for path in folder.glob(f"replay/*/{FILE}"))
+
+
+def _of_disk(error: BaseException | None) -> bool:
+    return isinstance(error, Exception) and disk_error(error) is not None
+
+
+def in_plain_words(error: Exception) -> str:
+    """One sentence for what a mistake in the options has led to."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "The sizes must fit into memory, got some that do not."
+    kind = "" if isinstance(error, (ValueError, MisconfigurationException)) else f"{type(error).__name__}: "
+    return kind + one_sentence(str(error) or "no reason given")

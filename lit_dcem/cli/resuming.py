@@ -1,0 +1,165 @@
+"""What the command line knows of a run before anything is built: its folder, where it logs, and whether it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from lit_dcem.errors import UsageError
+from lit_dcem.training.log_positions import KEY
+from lit_dcem.training.run_folder import newest_run
+
+RUNS = "runs"
+NAMES = ("project", "experiment_name", "name")
+"""what loggers call the name that runs share, the most telling first"""
+IDENTITIES: dict[str, dict[str, Any]] = {
+    "WandbLogger": {"id": ..., "resume": "allow"},
+    "MLFlowLogger": {"run_id": ...},
+    "CometLogger": {"experiment_key": ...},
+}
+"""arguments by which loggers that keep their runs elsewhere go on with one; ... is its version"""
+LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "log_every_n_steps": 0,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "val_check_interval": 0,
+}
+"""smallest values of options of the Trainer"""
+KEPT = {
+    "model": ("optimizer", "lr_scheduler", "decoder_options", "value_options", "tuned", "normalize", "start"),
+    "data": (
+        "env", "env_options", "time_limit", "action_repeat", "num_envs", "passes", "num_batches", "seed",
+        "initial_replay",
+    ),
+}  # fmt: skip
+"""options that a checkpoint restores, or that make a run another one"""
+
+
+def runs_folder(config: Namespace) -> Path:
+    """Where a config's runs are, each in a ``version_N``: by its first logger, else ``runs`` and the config's name."""
+    loggers = loggers_of(config.trainer)
+    arguments = loggers[0].get("init_args", {}) if loggers else {}
+    place = arguments.get("save_dir")
+    if place in (None, "."):  # the default of W&B
+        place = config.trainer.get("default_root_dir") or RUNS
+    name = next((arguments.get(each) for each in NAMES if arguments.get(each)), None) or _config_name(config)
+    return Path(place) / str(name)
+
+
+def check_intervals(trainer: Namespace) -> None:
+    """Raise a UsageError for an interval that Lightning would only stumble over in training."""
+    for name, least in LEAST.items():
+        value = trainer.get(name)
+        if isinstance(value, (int, float)) and not value >= least:
+            raise UsageError(f"trainer.{name} must be at least {least}, got {value}.")
+    if trainer.get("val_check_interval") == 0:
+        raise UsageError("trainer.val_check_interval must be above 0, got 0.")
+
+
+def loggers_of(trainer: Namespace) -> list[Namespace]:
+    """The loggers that a config names."""
+    given = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    return [logger for logger in given if isinstance(logger, Namespace)]
+
+
+def newest_checkpoint(config: Namespace) -> Path:
+    """The last checkpoint of a config's newest run.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = runs_folder(config)
+    newest = newest_run(folder)
+    if newest is None:
+        raise UsageError(f"--ckpt_path last needs a run to go on with, got no last.ckpt in {folder}.")
+    return newest
+
+
+def log_into(trainer: Namespace, folder: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Have the loggers of a config write to the folder of the run, or go on with their run elsewhere.
+
+    Args:
+        trainer: of the config, which is changed.
+        folder: of the run.
+        checkpoint: that it goes on from; empty for a new run.
+    """
+    if trainer.logger is None or trainer.logger is True:
+        trainer.logger = _tensorboard()
+    positions = checkpoint.get(KEY, [])
+    for index, logger in enumerate(loggers_of(trainer)):
+        kind = _class_of(logger.class_path)
+        if "init_args" not in logger:
+            logger.init_args = Namespace()
+        if issubclass(kind, (TensorBoardLogger, CSVLogger)):
+            number = folder.name.removeprefix("version_")
+            logger.init_args.version = int(number) if number.isdigit() else folder.name
+            if index == 0:
+                logger.init_args.save_dir, logger.init_args.name = str(folder.parent.parent), folder.parent.name
+        elif index < len(positions) and positions[index].get("version"):
+            for name, value in IDENTITIES.get(kind.__name__, {}).items():
+                logger.init_args[name] = positions[index]["version"] if value is ... else value
+
+
+def check_same_run(checkpoint: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+    """Raise a UsageError if a config would have a checkpoint go on as another run, or would not be heeded.
+
+    Args:
+        checkpoint: to go on from.
+        config: the whole one, as plain data.
+        folder: of the run.
+    """
+    hyper_parameters = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
+    for part, key in hyper_parameters.items():
+        theirs, ours = checkpoint.get(key) or {}, config.get(part) or {}
+        before, now = theirs.get("_class_path"), ours.get("class_path")
+        if "_class_path" in theirs and before != now:
+            raise UsageError(f"A run must go on with the {part} that it began with, {before}, got {now}.")
+        _check_same(dict(_leaves(theirs)), dict(_leaves(ours.get("init_args") or {})), KEPT[part])
+    _check_same(_recorded(folder), dict(config), ("seed_everything",))
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for key, value in before.items():
+        if key.split(".")[0] in names and key in now and now[key] != value:
+            raise UsageError(f"A run must go on with what it began with, {key} {value}, got {now[key]}.")
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """The config that a run was last trained with; empty if it cannot be read."""
+    try:
+        content = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _config_name(config: Namespace) -> str:
+    files = config.get("config") or []
+    return Path(str(files[0])).stem if files else str(config.model.class_path).rpartition(".")[2]
+
+
+def _tensorboard() -> Namespace:
+    return Namespace(
+        class_path="pytorch_lightning.loggers.TensorBoardLogger", init_args=Namespace(default_hp_metric=False)
+    )
+
+
+def _class_of(class_path: str) -> type:
+    module, _, name = class_path.rpartition(".")
+    return getattr(import_module(module), name)

@@ -1,0 +1,126 @@
+"""The two kinds of processes of a sweep: a run that trains, and an evaluation of what it has learned."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lit_dcem.cli.sweep.process import FINISHED, Process, as_options, read_json
+from lit_dcem.errors import UsageError
+from lit_dcem.files.checkpoint import read_checkpoint
+from lit_dcem.planet.data.environment_data import EVALUATION_SEEDS
+
+ENDING = "lit_dcem.training.ending.Ending"
+BEST = "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Run(Process):
+    """One point of the grid, in one phase of a chain if there are chains."""
+
+    options: list[str]
+    before: Run | None = None
+    """the phase that must be done before this one"""
+    starts: dict[str, str] = field(default_factory=dict)
+    """options, and the paths in the folder of the phase before that are their values"""
+
+    @property
+    def last(self) -> Path:
+        return self.inside("checkpoints/last.ckpt")
+
+    @property
+    def best(self) -> Path:
+        """The last one if it keeps no best one."""
+        return self.inside(f"checkpoints/{BEST}")
+
+    @property
+    def ending(self) -> Path:
+        """What the training itself says of its end; none if it was cut off."""
+        return self.folder / "ending.json"
+
+    def inside(self, path: str) -> Path:
+        """A path in the folder of the run itself; to the last checkpoint, in place of a best one that is not kept."""
+        whole = self.folder / "version_0" / path
+        return whole.with_name("last.ckpt") if whole.name == BEST and not whole.exists() else whole
+
+    def own_end(self) -> str | None:
+        """One of FINISHED, or None if it did not come to its own end."""
+        status = read_json(self.ending).get("status")
+        return status if status in FINISHED else None
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Its last one, empty if it cannot be read."""
+        with contextlib.suppress(UsageError):
+            return read_checkpoint(self.last)
+        return {}
+
+    def begin(self, limit: float | None) -> list[str]:
+        """The options, what tells its end, and where it begins or goes on."""
+        self.ending.unlink(missing_ok=True)
+        ending = [f"--trainer.callbacks+={ENDING}", f"--trainer.callbacks.path={self.ending}"]
+        more: dict[str, Any] = {} if limit is None else {"trainer.max_time": as_time(limit)}
+        begun = self.checkpoint()
+        if begun:
+            more["ckpt_path"] = str(self.last)
+        else:  # killed before the first one, or it is damaged: start over
+            shutil.rmtree(self.folder / "version_0", ignore_errors=True)
+        starts = self._starts(bool(begun))
+        return ["fit", *self.options, *as_options(starts, "--"), *ending, *as_options(more, "--")]
+
+    def ended(self, code: int) -> str:
+        """As it says itself; cut off if it says nothing, or ended by a signal."""
+        if code:
+            return super().ended(code)
+        end = self.own_end()
+        return "cut off" if end is None else end if self.checkpoint() else "failed"
+
+    def _starts(self, begun: bool) -> dict[str, str]:
+        """What it began with, also if the folder was moved since."""
+        if self.before is None:
+            return {}
+        now = {option: str(self.before.inside(path)) for option, path in self.starts.items()}
+        starts = self.recorded().get("began_with", now) if begun else now
+        self.record(self.recorded()["status"], began_with=starts)
+        return starts
+
+
+@dataclass(frozen=True)
+class Evaluation(Process):
+    """Episodes of the best checkpoint of a run, episode i in the environment of seed i of `EVALUATION_SEEDS`."""
+
+    run: Run
+
+    @property
+    def name(self) -> str:
+        return f"{self.run.name}, evaluation"
+
+    @property
+    def report(self) -> Path:
+        """JSON file of ``lit-dcem evaluate``."""
+        return self.folder / "returns.json"
+
+    def returns(self) -> dict[int, float]:
+        """By the seed of the environment; none unless it is done."""
+        for result in read_json(self.report).get("results", {}).values() if self.is_done() else ():
+            return dict(zip(result["env_seeds"], result["returns"], strict=True))
+        return {}
+
+    def begin(self, limit: float | None) -> list[str]:
+        self.report.unlink(missing_ok=True)
+        checkpoint = self.run.best
+        self.record(self.recorded()["status"], checkpoint=checkpoint.name)
+        episodes = self.settings["evaluation"]["episodes"]
+        options = {"checkpoint": str(checkpoint), "episodes": episodes, "env_seed": EVALUATION_SEEDS[0]}
+        return ["evaluate", *as_options({**options, "out": str(self.report)}, "--")]
+
+    def ended(self, code: int) -> str:
+        return "done" if code == 0 and self.report.is_file() else super().ended(code)
+
+
+def as_time(seconds: float) -> str:
+    """As ``--trainer.max_time`` takes it."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 1440:02}:{minutes // 60 % 24:02}:{minutes % 60:02}:{seconds:02}"

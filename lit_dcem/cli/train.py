@@ -1,0 +1,208 @@
+"""``lit-dcem fit|validate|test``: LightningCLI, with resuming in place and errors of one sentence."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from jsonargparse import Namespace
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
+
+from lit_dcem.cli.attempt import Attempt
+from lit_dcem.cli.overlays import spell_out
+from lit_dcem.cli.resuming import check_intervals, check_same_run, log_into, newest_checkpoint, runs_folder
+from lit_dcem.errors import UsageError
+from lit_dcem.files.checkpoint import check_weights, read_checkpoint
+from lit_dcem.files.trust import remember
+from lit_dcem.messages import one_sentence
+from lit_dcem.training.checkpoint_io import SafeCheckpointIO
+from lit_dcem.training.config_file import ConfigFile
+from lit_dcem.training.history import History
+from lit_dcem.training.log_positions import LogPositions
+from lit_dcem.training.monitors import Monitors
+from lit_dcem.training.parameter_summary import ParameterSummary
+from lit_dcem.training.random_states import RandomStates
+from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
+
+UNINTERESTING = ("Tip", "Trainer already configured with model summary")
+"""what Lightning has to say about itself"""
+
+
+def run(arguments: list[str]) -> None:
+    """Parse the arguments (``["fit", "--config", ...]``) and run the Trainer.
+
+    Raises:
+        UsageError: what was typed cannot be done.
+        StoppedError: a signal ended training.
+    """
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().lstrip("💡 ").startswith(UNINTERESTING)
+    )
+    torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
+    # Lightning starts the processes of other ranks with sys.argv.
+    typed, sys.argv = sys.argv, [sys.argv[0], *spell_out(arguments)]
+    attempt = Attempt()
+    try:
+        with attempt.in_one_sentence():
+            TrainingCLI(
+                attempt,
+                parser_class=Parser,
+                save_config_callback=ConfigFile,
+                # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
+                load_from_checkpoint_support=False,
+                trainer_defaults={"callbacks": [RandomStates(), History(), Monitors()], "inference_mode": False},
+            )
+    finally:
+        sys.argv = typed
+        attempt.release()
+        torch.set_flush_denormal(False)
+
+
+class Parser(LightningArgumentParser):
+    """Takes no abbreviated options, and raises instead of exiting."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(one_sentence(message)) from ex
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI for any of our modules and datamodules.
+
+    ``--ckpt_path FILE`` goes on in the run folder of the file, with what the command line and config say;
+    ``--ckpt_path last`` takes the newest run of the config. Every checkpoint holds the config of its model.
+
+    Args:
+        attempt: is told how far the command came.
+        options: of LightningCLI.
+    """
+
+    def __init__(self, attempt: Attempt, **options: Any) -> None:
+        self.attempt = attempt
+        self.checkpoint: dict[str, Any] | None = None
+        self.first_callbacks: list[Any] = []
+        super().__init__(**options)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let the checkpoint's arguments win over what the user typed; here they are what is typed."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.config.subcommand]
+        for part in ("trainer", "model", "data"):
+            if not isinstance(config.get(part), Namespace):
+                raise UsageError(f"{part} must be a mapping of options, got {config.get(part)}.")
+        check_intervals(config.trainer)
+        if config.ckpt_path == "last":
+            config.ckpt_path = str(newest_checkpoint(config))
+        self.checkpoint = None if config.ckpt_path is None else read_checkpoint(config.ckpt_path)
+        if self.config.subcommand == "fit":
+            self._prepare_run(config)
+        else:
+            self._only_measure(config)
+
+    def _prepare_run(self, config: Any) -> None:
+        """Have everything of the run in one folder."""
+        goes_on = self.checkpoint is not None
+        if self.checkpoint is not None:
+            if "optimizer_states" not in self.checkpoint:
+                raise UsageError(f"Training goes on from a whole checkpoint, got {config.ckpt_path}, an exported one.")
+            self._dump_config()
+            check_same_run(self.checkpoint, self.config_dump, folder_of(Path(config.ckpt_path)))
+            del self.config_dump  # what loggers are given below is to be in it
+        if config.trainer.fast_dev_run:
+            return
+        folder = None
+        if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+            folder = folder_of(Path(config.ckpt_path)) if goes_on else new_run(runs_folder(config))
+            self.attempt.made = None if goes_on else folder
+            log_into(config.trainer, folder, self.checkpoint or {})
+        if config.trainer.enable_model_summary is not False:
+            self.first_callbacks = [ParameterSummary()]
+        self.attempt.folder = RunFolder(folder)
+        self.first_callbacks += [self.attempt.folder, LogPositions()]
+        if config.trainer.enable_checkpointing is not False:
+            self.first_callbacks.append(self.attempt.last)
+            config.trainer.callbacks = [each for each in _callbacks(config.trainer) if not _writes_last(each)]
+
+    def _only_measure(self, config: Any) -> None:
+        """Print the metrics, and leave no files."""
+        trainer = config.trainer
+        if self.checkpoint is None:
+            rank_zero_warn(f"{self.config.subcommand} measures untrained weights, as there is no --ckpt_path.")
+        serve_training = ("ModelCheckpoint", "LearningRateMonitor", "WeightAveraging")
+        kept = [each for each in _callbacks(trainer) if not each.class_path.endswith(serve_training)]
+        trainer.callbacks, trainer.logger, trainer.enable_checkpointing = kept, False, False
+        self.save_config_callback = None
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
+
+    def instantiate_trainer(self, **options: Any) -> Trainer:
+        """Put the callbacks of the run first: see `LastCheckpoint`."""
+        given = self.config_init[self.config.subcommand].trainer
+        theirs = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks] if given.callbacks else []
+        trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs], **options)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that the user chose
+            trainer.strategy.checkpoint_io = SafeCheckpointIO()
+        return trainer
+
+    def after_instantiate_classes(self) -> None:
+        config = self.config[self.config.subcommand]
+        if self.checkpoint is not None:
+            check_weights(self.model, self.checkpoint, config.ckpt_path)
+            for callback in self.first_callbacks:
+                if isinstance(callback, LogPositions):
+                    callback.continue_logs(self.trainer)
+        self._dump_config()
+        for name, built in (("model", self.model), ("data", self.datamodule)):
+            given = self.config_dump[name]
+            origin = {"_class_path": given["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
+            built.save_hyperparameters({**origin, **given.get("init_args", {})}, logger=False)
+        if self.config.subcommand == "fit":
+            remember(self.config_dump["model"], self.config_dump["data"])
+
+    def after_fit(self) -> None:
+        """Say in a line where everything is, and what to type next."""
+        if self.attempt.folder is None:
+            return
+        folder = _short(self.attempt.folder.path(self.trainer))
+        said = [f"measure it: lit-dcem evaluate --checkpoint {folder}", "go on: --ckpt_path last"]
+        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
+            said.insert(0, f"see its curves: tensorboard --logdir {folder}")
+        checkpoints = self.trainer.checkpoint_callback  # the first one
+        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
+            score = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
+            said.insert(0, f"best {score} in {_short(checkpoints.best_model_path)}")
+        rank_zero_info(f"Done; {'; '.join(said)}.")
+
+
+def _callbacks(trainer: Namespace) -> list[Namespace]:
+    """The callbacks of a config, which may be none, one, or a list."""
+    given = trainer.callbacks or []
+    return given if isinstance(given, list) else [given]
+
+
+def _writes_last(callback: Any) -> bool:
+    """Whether a callback would write over what `LastCheckpoint` keeps."""
+    return callback.class_path.endswith("ModelCheckpoint") and callback.get("init_args", {}).get("filename") == "last"
+
+
+def _short(path: str | Path) -> str:
+    """Seen from here, if it lies below."""
+    path, here = Path(path).resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

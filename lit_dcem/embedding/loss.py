@@ -1,0 +1,74 @@
+"""The loss of a learned action space: what the points cost that a search through it met."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lit_dcem.solvers.iterates import check_loss_over_iterates, discounts, iterates
+from lit_dcem.solvers.types import Objective, Solution
+
+
+@dataclass(frozen=True)
+class EmbeddingLoss:
+    """Weighted mean cost of the answer of a search (the paper's loss), of its best candidate, and of its elites.
+
+    Gradients reach the objective's parameters at each of these points. Those of the answer also go through the search
+    that led to it, if it has a graph; the best candidate and the elites are taken as they are. The answer alone says
+    little about the decoder elsewhere; the elites make it learn all along the way of the search.
+
+    Args:
+        answer: weight of the cost of the answer.
+        best: weight of the cost of the best point met.
+        elites: weight of the mean cost of the elites of all iterations.
+        num_elites: so many best candidates of each iteration are its elites here.
+        iterations: the answers after the last so many iterations count as the answer (paper: 1).
+        discount: weight of each of them relative to the one after it.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    answer: float = 1.0
+    best: float = 0.0
+    elites: float = 0.0
+    num_elites: int = 10
+    iterations: int = 1
+    discount: float = 1.0
+
+    def __post_init__(self) -> None:
+        weights = self.answer, self.best, self.elites
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"Weights of the loss must be at least 0 and not all 0, got {weights}.")
+        if self.num_elites < 1:
+            raise ValueError(f"num_elites must be at least 1, got {self.num_elites}.")
+        check_loss_over_iterates(self.iterations, self.discount)
+
+    def __call__(self, objective: Objective, solution: Solution) -> Float[Tensor, ""]:
+        """The loss of a traced solution, averaged over its problems."""
+        parts = []
+        if self.answer > 0:
+            answers = iterates(solution)[-self.iterations :].transpose(0, 1)
+            parts.append((answers, self.answer * discounts(answers.shape[1], self.discount)))
+        if self.best > 0:
+            parts.append((solution.best.detach().unsqueeze(1), torch.tensor([self.best])))
+        if self.elites > 0:
+            elites = self._elites(solution).detach()
+            parts.append((elites, torch.full((elites.shape[1],), self.elites / elites.shape[1])))
+        points, weights = (torch.cat(each, dim) for dim, each in zip((1, 0), zip(*parts, strict=True), strict=True))
+        # All points are evaluated again: without a temperature the search leaves no graph.
+        costs = objective(points)
+        weights = weights.to(costs)
+        return (costs.mean(0) * weights).sum() / weights.sum()
+
+    def _elites(self, solution: Solution) -> Float[Tensor, "batch elites dim"]:
+        assert solution.trace is not None
+        elites = []
+        for each in solution.trace:
+            count = min(self.num_elites, each.values.shape[1])
+            index = each.values.topk(count, 1, largest=False).indices.unsqueeze(-1)
+            elites.append(each.candidates.gather(1, index.expand(-1, -1, each.candidates.shape[-1])))
+        return torch.cat(elites, 1)

@@ -1,0 +1,179 @@
+"""Whole episodes of the policy as it is, streamed through Lightning in batches: what PPO learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lit_dcem.envs.policy import Policy
+from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
+from lit_dcem.planet.data.episode import Sequences
+from lit_dcem.planet.data.trajectories import Collected, Trajectories, collect
+from lit_dcem.training.stream import Stream
+
+Prepare = Callable[[Trajectories], dict[str, Tensor]]
+"""what updates need to know of each step, ``[T, E, ...]``, made of trajectories"""
+
+
+class OnPolicyBatch(NamedTuple):
+    """Some steps of all environments, and how far the rollouts of this process have come."""
+
+    steps: dict[str, Tensor]
+    """``[K, E, ...]``: K steps of time, each of all E environments, as `Prepare` made them"""
+    returns: Float[Tensor, " finished"]
+    """of the episodes collected since the last batch"""
+    ppo_steps: int
+    """collections so far, this one included"""
+    simulator_steps: int
+    """action repeats counted"""
+    agent_steps: int
+    episodes: int
+    diverged: int
+    """episodes that ended because the physics broke down"""
+    plan_seconds: float
+    """spent on choosing actions since the last batch"""
+    environment_seconds: float
+    """spent in the simulator since the last batch"""
+    sequences: Sequences | None = None
+    """of a replay, if there is one (`JointRollouts`)"""
+
+
+class OnPolicyRollouts(EnvironmentData):
+    """Collects episodes of the policy as it is, and hands them out in batches, an epoch for each collection.
+
+    Policies and preparation come from the module: ``datamodule.connect(policy, exploring, prepare)``, in its ``setup``.
+    An epoch is one step of PPO: ``num_episodes`` episodes, then ``passes`` passes over them in ``num_batches`` batches
+    each. A batch has steps of time drawn at random, each of all environments at once, as the policy saw them: so an
+    update computes just what the policy computed, to the last bit.
+
+    Args:
+        env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
+        action_repeat: simulator steps for each action.
+        num_envs: environments that are stepped together.
+        num_episodes: collected an epoch in each process (paper: 10).
+        passes: over the steps of a collection (paper: 1, 2 or 4).
+        num_batches: of a pass.
+        batch_steps: steps of time in a batch; if not given, all are shared out among the batches of a pass.
+        evaluation_episodes: of a validation or test, in all processes together, each the same every time.
+        seed: of environments, noise and batches; torch's own seed if none is given.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
+            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        env: str,
+        action_repeat: int = 1,
+        num_envs: int = 10,
+        num_episodes: int = 10,
+        passes: int = 1,
+        num_batches: int = 10,
+        batch_steps: int | None = None,
+        evaluation_episodes: int = 10,
+        seed: int | None = None,
+        time_limit: int | None = None,
+        env_options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(env, action_repeat, evaluation_episodes, seed, time_limit, env_options)
+        check_counts(num_envs=num_envs, num_episodes=num_episodes, passes=passes, num_batches=num_batches)
+        check_counts(batch_steps=1 if batch_steps is None else batch_steps)
+        self.num_envs, self.num_episodes = num_envs, num_episodes
+        self.passes, self.num_batches, self.batch_steps = passes, num_batches, batch_steps
+        self._exploring: Policy | None = None
+        self._prepare: Prepare | None = None
+        self._steps: dict[str, Tensor] = {}
+        self._updates, self._agent_steps, self._episodes = 0, 0, 0
+
+    def connect(self, policy: Policy, exploring: Policy | None = None, prepare: Prepare | None = None) -> None:
+        """The policy of evaluations, the one to learn from, and what updates need to know of its trajectories."""
+        super().connect(policy)
+        self._exploring, self._prepare = exploring, prepare
+
+    @property
+    def ppo_steps(self) -> int:
+        """Collections that have been begun to be learned from."""
+        return -(-self._updates // (self.passes * self.num_batches))
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self._envs is None:
+            self._envs = self.make_envs(self.num_envs, self.seed, self._trainer.global_rank)
+
+    def train_dataloader(self) -> Stream:
+        rank = self._trainer.global_rank
+        return Stream(self._draw, self.passes * self.num_batches, self.seed, rank, position=self._updates)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._gathered(self._state())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self._envs is not None:
+            self._load(self._own(state_dict))
+
+    def _state(self) -> dict[str, Any]:
+        """Of this process; between two steps of PPO the last collection is not needed any more."""
+        assert self._envs is not None
+        between = self._updates % (self.passes * self.num_batches) == 0
+        own = {"seed": self.seed, "counts": [self._updates, self._agent_steps, self._episodes]}
+        return {**own, "envs": self._envs.state_dict(), "steps": {} if between else self._steps}
+
+    def _load(self, state: dict[str, Any]) -> None:
+        assert self._envs is not None
+        self.seed, self._steps = state["seed"], state["steps"]
+        self._updates, self._agent_steps, self._episodes = state["counts"]
+        self._envs.load_state_dict(state["envs"])
+
+    def _draw(self, generator: torch.Generator) -> OnPolicyBatch:
+        """The next batch; the first one of an epoch of new episodes."""
+        assert self._envs is not None
+        index = self._updates % (self.passes * self.num_batches)
+        collected = self._collect() if index == 0 else None
+        steps = self._batch(index)
+        self._updates += 1
+        returns = [episode.rewards.sum() for episode in collected.episodes] if collected else []
+        return OnPolicyBatch(
+            steps,
+            torch.stack(returns) if returns else torch.zeros(0),
+            self.ppo_steps,
+            self._envs.simulator_steps,
+            self._agent_steps,
+            self._episodes,
+            self._envs.num_diverged,
+            collected.plan_seconds if collected else 0.0,
+            collected.environment_seconds if collected else 0.0,
+        )
+
+    def _collect(self) -> Collected:
+        """New steps to learn from."""
+        if self._exploring is None or self._prepare is None or self._envs is None:
+            raise RuntimeError("OnPolicyRollouts need a policy to learn from: the module connects it in its setup.")
+        collected = collect(self._exploring, self._envs, self.num_episodes, self._seed_of(0))
+        self._steps = self._prepare(collected.trajectories)
+        self._agent_steps += int(collected.trajectories.counts.sum())
+        self._episodes += len(collected.episodes)
+        self.terminates |= any(episode.terminated for episode in collected.episodes)
+        return collected
+
+    def _batch(self, index: int) -> dict[str, Tensor]:
+        """Steps of batch ``index`` of an epoch; the passes share the steps out in different orders."""
+        number, part = divmod(index, self.num_batches)
+        length = len(next(iter(self._steps.values())))
+        order = torch.randperm(length, generator=torch.Generator().manual_seed(self._seed_of(1 + number)))
+        size = self.batch_steps or -(-length // self.num_batches)
+        # Modulo: a batch may want more than there is left, where episodes were short.
+        chosen = order[(torch.arange(size) + part * size) % length]
+        return {name: values[chosen] for name, values in self._steps.items()}
+
+    def _seed_of(self, purpose: int) -> int:
+        """Of one collection and what it is for, on this process."""
+        epoch = self._updates // (self.passes * self.num_batches)
+        words = np.random.SeedSequence((self.seed, self._trainer.global_rank, epoch, purpose))
+        return int(words.generate_state(1, np.uint64)[0]) % 2**63

@@ -1,0 +1,90 @@
+"""Figures 14 and 15: the action sequences that a search of a latent space goes through, from one state of a task."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
+
+from lit_dcem.embedding.drawing import draw_sequences
+from lit_dcem.envs.policy import PolicyState
+from lit_dcem.envs.vector import VectorEnv
+from lit_dcem.planet.data.collector import Collector
+from lit_dcem.planet.model.belief import Belief
+from lit_dcem.planet.model.observation_scale import ObservationScale
+from lit_dcem.planet.model.world_model import WorldModel
+from lit_dcem.planet.planning.latent import LatentPlanner
+from lit_dcem.solvers.types import Iteration
+
+SHOWN = (1, 5, 7, 10)
+"""iterations, counted from 1 as in the paper"""
+STEPS = 30
+"""of uniform actions, before the search"""
+
+
+def search_iterations(model: WorldModel, planner: LatentPlanner, scale: ObservationScale, envs: VectorEnv) -> Figure:
+    """The decoded candidates of iterations 1, 5, 7 and 10 (rows) over the horizon, a column for each action dimension.
+
+    The same draws every time; the global generator is left as it was.
+
+    Args:
+        model: predicts.
+        planner: searches; see `latent_search`.
+        scale: from the environment's units to those of the model.
+        envs: a single one, not stepped before.
+    """
+    with isolate_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        belief = random_belief(model, scale, envs)
+        iterations = latent_search(model, planner, belief)
+        rows = [planner.decode(iterations[number - 1].candidates, belief)[0] for number in SHOWN]
+    size = model.rssm.action_dim
+    figure = Figure(figsize=(1.2 + 1.9 * size, 6.5), layout="constrained")
+    axes = figure.subplots(len(SHOWN), size, squeeze=False, sharex=True, sharey=True)
+    for row, number, sequences in zip(axes, SHOWN, rows, strict=True):
+        row[0].set_ylabel(f"iteration {number}\naction")
+        for axis, values in zip(row, sequences.unbind(-1), strict=True):
+            draw_sequences(axis, values)
+    axes[0, 0].set_ylim(-1, 1)
+    for dimension in range(size):
+        axes[0, dimension].set_title(f"dimension {dimension + 1}", fontsize="medium")
+        axes[-1, dimension].set_xlabel("step")
+    return figure
+
+
+def random_belief(model: WorldModel, scale: ObservationScale, envs: VectorEnv) -> Belief:
+    """The world model's belief ``[1, size]`` after some steps of uniform actions in one environment.
+
+    Draws from the global generator.
+    """
+
+    def wander(
+        observations: Float[Tensor, "1 observation"],
+        actions: Float[Tensor, "1 action"],
+        first: Bool[Tensor, " 1"],
+        state: PolicyState | None,
+    ) -> tuple[Float[Tensor, "1 action"], PolicyState]:
+        before = Belief(**state) if state else model.rssm.initial(1)
+        posterior, _ = model.rssm.observe(before, actions, scale(observations), first=first)
+        return 2 * torch.rand_like(actions) - 1, posterior.belief._asdict()
+
+    collector = Collector(envs)
+    for _ in range(STEPS):
+        collector.step(wander)
+    assert collector.policy_state is not None
+    return Belief(**collector.policy_state)
+
+
+def latent_search(model: WorldModel, planner: LatentPlanner, belief: Belief) -> tuple[Iteration, ...]:
+    """Iterations of the search from a belief ``[1, size]``, in the paper's size, whatever the planner acts with.
+
+    That is 10 iterations of 100 candidates and 10 elites. Temperature and bounds are those of the planner's solver.
+    """
+    paper = {"num_candidates": 100, "num_elites": 10, "num_kept": 0, "grad_iterations": None}
+    solver = planner.solver.replace(**paper).traced(SHOWN[-1])
+    mean = belief.deter.new_zeros(1, planner.size(model.rssm.action_dim))
+    trace = solver(planner.objective(model, belief), mean, torch.full_like(mean, planner.initial_std)).trace
+    assert trace is not None
+    return trace

@@ -1,0 +1,239 @@
+"""World model of PlaNet from proprioception: an RSSM, and heads for what it should explain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from lit_dcem.planet.model.belief import Belief, Gaussian, Posterior, kl_divergence
+from lit_dcem.planet.model.mlp import MLP
+from lit_dcem.planet.model.rssm import RSSM, check_size
+
+
+@dataclass(frozen=True)
+class WorldModelLoss:
+    """Parts of the loss, each a mean over time and batch, in nats; the Gaussians' constants are left out."""
+
+    total: Float[Tensor, ""]
+    """what to minimise: the parts with their weights, the KL after the free nats"""
+    observation: Float[Tensor, ""]
+    """half the squared error, summed over the numbers of an observation"""
+    reward: Float[Tensor, ""]
+    """half the squared error"""
+    kl: Float[Tensor, ""]
+    """KL of posterior and prior, as it is: without free nats and balance"""
+    overshooting: Float[Tensor, ""]
+    """the same over several steps, after the free nats; 0 when off"""
+    termination: Float[Tensor, ""]
+    """minus the log-probability of whether the task was over; 0 when off"""
+    posteriors: Posterior
+    """beliefs of every step, ``[T, B, size]``, with gradients"""
+
+
+class WorldModel(nn.Module):
+    """RSSM with heads for observations and rewards: Gaussians of unit variance, means by MLPs of the whole belief.
+
+    For tasks that end by themselves, a third head says whether a task is over (``termination_weight`` above 0), and
+    imagined rewards stop there (`lit_dcem.planet.planning.imagination`). Without it imagination goes on after a fall as
+    if nothing had happened.
+
+    The loss is minus the variational bound of PlaNet (arXiv 1811.04551, eq. 3 and 6), with h and x as in `RSSM`::
+
+        weights . ( 1/2 |o - observation(h, x)|^2,  1/2 (r - reward(h, x))^2,  max(free_nats, KL(posterior || prior)) )
+
+    Free nats apply as in PlaNet's public code: to the KL of each step of each sequence, summed over the dimensions of
+    x, before the mean over steps and sequences. A step below them gives no gradient.
+
+    Args:
+        observation_dim: O, numbers in an observation.
+        action_dim: A, numbers in an action.
+        hidden_dim: width of the heads' hidden layers (paper: 200), and of the RSSM's unless ``rssm`` says otherwise.
+        num_layers: hidden layers of the heads (paper: 2).
+        rssm: more options of `RSSM`, by name.
+        observation_weight: of the observation's part (PlaNet's code: 1).
+        reward_weight: of the reward's part (PlaNet's code: 10).
+        kl_weight: of the KL (PlaNet's code: 1).
+        free_nats: KL of a step that costs nothing more to use (paper and PlaNet's code: 3).
+        kl_balance: share of the KL's gradient that moves the prior, the rest moves the posterior (DreamerV2, arXiv
+            2010.02193, section 2.2: 0.8). By default both get all of it, as in PlaNet.
+        overshooting: D, latent overshooting (PlaNet, eq. 7): priors of 2 to D steps without observations are drawn to
+            the posteriors, which as targets get no gradient; free nats and mean over distances as in PlaNet's code.
+            0 or 1: off, since one step is the KL itself (PlaNet's code: off).
+        overshooting_weight: of the mean over the distances 2 to D (PlaNet's code: 1).
+        termination_weight: of the termination's part, the cross-entropy of a Bernoulli variable; 0: there is no such
+            head, which is right for tasks that never end by themselves (PlaNet, the dm_control suite). Where they do,
+            1 is a good start.
+
+    Raises:
+        ValueError: a size, a weight or another option that cannot be.
+    """
+
+    def __init__(
+        self,
+        observation_dim: int,
+        action_dim: int,
+        hidden_dim: int = 200,
+        num_layers: int = 2,
+        rssm: dict[str, Any] | None = None,
+        observation_weight: float = 1.0,
+        reward_weight: float = 10.0,
+        kl_weight: float = 1.0,
+        free_nats: float = 3.0,
+        kl_balance: float | None = None,
+        overshooting: int = 0,
+        overshooting_weight: float = 1.0,
+        termination_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        weights = {"observation_weight": observation_weight, "reward_weight": reward_weight, "kl_weight": kl_weight}
+        _check_counts(num_layers=num_layers, overshooting=overshooting)
+        more = {"overshooting_weight": overshooting_weight, "termination_weight": termination_weight}
+        _check_weights(kl_balance, **weights, free_nats=free_nats, **more)
+        self.observation_weight, self.reward_weight, self.kl_weight = weights.values()
+        self.free_nats, self.kl_balance = free_nats, kl_balance
+        self.overshooting, self.overshooting_weight = overshooting, overshooting_weight
+        self.termination_weight = termination_weight
+        self.rssm = RSSM(observation_dim, action_dim, **{"hidden_dim": hidden_dim, **(rssm or {})})
+        belief_dim = self.rssm.deter_dim + self.rssm.stoch_dim
+        self.observation_head = MLP(belief_dim, hidden_dim, num_layers, observation_dim)
+        self.reward_head = MLP(belief_dim, hidden_dim, num_layers, 1)
+        self.termination_head = MLP(belief_dim, hidden_dim, num_layers, 1) if termination_weight > 0 else None
+
+    def observation(self, belief: Belief) -> Float[Tensor, "*batch observation_dim"]:
+        """Mean of the observation at each belief."""
+        return self.observation_head(torch.cat(belief, -1))
+
+    def reward(self, belief: Belief) -> Float[Tensor, "*batch"]:
+        """Mean of the reward that came with each belief."""
+        return self.reward_head(torch.cat(belief, -1)).squeeze(-1)
+
+    def termination(self, belief: Belief) -> Float[Tensor, "*batch"]:
+        """Logit of whether the task is over at each belief, so that nothing follows it.
+
+        Raises:
+            ValueError: a model without this head.
+        """
+        if self.termination_head is None:
+            raise ValueError("A model that predicts termination must have a termination_weight above 0, got 0.")
+        return self.termination_head(torch.cat(belief, -1)).squeeze(-1)
+
+    def loss(
+        self,
+        observations: Float[Tensor, "time batch observation_dim"],
+        actions: Float[Tensor, "time batch action_dim"],
+        rewards: Float[Tensor, "time batch"],
+        *,
+        first: Bool[Tensor, "time batch"] | None = None,
+        terminated: Shaped[Tensor, "time batch"] | None = None,
+        noise: Float[Tensor, "time batch stoch_dim"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> WorldModelLoss:
+        """Loss of B sequences of T steps, each from the initial belief on.
+
+        No reward comes with the first observation of an episode, so there is none to learn where ``first``.
+
+        Args:
+            observations: as the environment gives them.
+            actions: action t led to observation t.
+            rewards: reward t came with observation t.
+            first: where an episode begins within a sequence: the model begins anew there.
+            terminated: 1 or true where the task was over; needed by a model with a termination head, else ignored.
+            noise: standard normal, of the posteriors' samples.
+            generator: draws the noise that is not given; by default the global one.
+
+        Raises:
+            ValueError: tensors that do not fit each other or the model.
+        """
+        self._check_batch(observations, actions, rewards, first, terminated)
+        options = {"first": first, "noise": noise, "generator": generator}
+        posteriors, priors = self.rssm.observe_sequence(actions, observations, **options)
+        observation = 0.5 * (self.observation(posteriors.belief) - observations).square().sum(-1).mean()
+        reward = 0.5 * _mean((self.reward(posteriors.belief) - rewards).square(), first)
+        kl = self._kl(posteriors.gaussian, priors)
+        total = self.observation_weight * observation + self.reward_weight * reward
+        total = total + self.kl_weight * kl.clamp(min=self.free_nats).mean()
+        overshooting = torch.zeros_like(total)
+        if self.overshooting > 1:
+            overshooting = self._overshoot(posteriors, priors, actions, first, generator)
+            total = total + self.overshooting_weight * overshooting
+        termination = self._termination(posteriors.belief, terminated)
+        total = total + self.termination_weight * termination
+        return WorldModelLoss(total, observation, reward, kl.mean(), overshooting, termination, posteriors)
+
+    def _termination(self, belief: Belief, terminated: Tensor | None) -> Float[Tensor, ""]:
+        if self.termination_head is None or terminated is None:
+            return belief.deter.new_zeros(())
+        logits = self.termination(belief)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.binary_cross_entropy_with_logits(logits, terminated.to(logits))
+
+    def _kl(self, posterior: Gaussian, prior: Gaussian) -> Tensor:
+        """KL of each step ``[T, B]``; the balance changes its gradient, not its value."""
+        if self.kl_balance is None:
+            return kl_divergence(posterior, prior)
+        to_prior, to_posterior = kl_divergence(posterior.detach(), prior), kl_divergence(posterior, prior.detach())
+        return torch.lerp(to_posterior, to_prior, self.kl_balance)
+
+    def _overshoot(
+        self,
+        posteriors: Posterior,
+        priors: Gaussian,
+        actions: Tensor,
+        first: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Mean over the distances d of 2 to D of the KL between each posterior and the prior d steps after another.
+
+        ``deter`` and ``prior`` hold the predictions of step t from d steps before, t >= d - 1, made all at once.
+        """
+        deter, prior, kls = posteriors.belief.deter, priors, []
+        for skipped in range(1, self.overshooting):
+            noise = self.rssm.draw_noise(actions[skipped:], generator)
+            belief = Belief(deter[:-1], Gaussian(prior.mean[:-1], prior.std[:-1]).sample(noise))
+            deter, prior = self.rssm.predict(belief, actions[skipped:], None if first is None else first[skipped:])
+            target = Gaussian(*(tensor[skipped:] for tensor in posteriors.gaussian.detach()))
+            kls.append(kl_divergence(target, prior).clamp(min=self.free_nats).mean())
+        return torch.stack(kls).mean()
+
+    def _check_batch(
+        self, observations: Tensor, actions: Tensor, rewards: Tensor, first: Tensor | None, terminated: Tensor | None
+    ) -> None:
+        check_size("observations", observations, self.rssm.observation_dim)
+        check_size("actions", actions, self.rssm.action_dim)
+        if not observations.shape[:-1] == actions.shape[:-1] == rewards.shape or rewards.ndim != 2:
+            shapes = ", ".join(str(list(tensor.shape)) for tensor in (observations, actions, rewards))
+            raise ValueError(f"Observations, actions, rewards must be [T, B, O], [T, B, A], [T, B], got {shapes}.")
+        for name, marks in (("first", first), ("terminated", terminated)):
+            if marks is not None and marks.shape != rewards.shape:
+                raise ValueError(f"{name} must be [T, B] as rewards are, got {[*marks.shape]} and {[*rewards.shape]}.")
+        if self.termination_head is not None and terminated is None:
+            raise ValueError("A model with a termination head must be told what terminated, got None.")
+        if self.overshooting > len(rewards):
+            raise ValueError(f"overshooting must be at most the steps T, got {self.overshooting} and {len(rewards)}.")
+
+
+def _mean(values: Tensor, first: Tensor | None) -> Tensor:
+    """Mean over all but what is first."""
+    if first is None:
+        return values.mean()
+    return values.masked_fill(first, 0).sum() / (~first).sum().clamp(min=1)
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 0:
+            raise ValueError(f"{name} must be at least 0, got {count}.")
+
+
+def _check_weights(kl_balance: float | None, **weights: float) -> None:
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"{name} must be at least 0 and finite, got {weight}.")
+    if kl_balance is not None and not 0 <= kl_balance <= 1:
+        raise ValueError(f"kl_balance must be between 0 and 1, got {kl_balance}.")

@@ -1,0 +1,55 @@
+"""A policy that plans: the world model's posterior, and a search from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lit_dcem.envs.policy import PolicyState
+from lit_dcem.planet.model.belief import Belief
+from lit_dcem.planet.model.observation_scale import ObservationScale
+from lit_dcem.planet.model.world_model import WorldModel
+from lit_dcem.planet.planning.planner import ModelPlanner
+
+
+@dataclass(frozen=True)
+class ModelPolicy:
+    """A `Policy`: follows what it observes by the world model's posterior, and plans from there."""
+
+    model: WorldModel
+    planner: ModelPlanner
+    scale: ObservationScale
+
+    def __call__(
+        self,
+        observations: Float[Tensor, "envs observation"],
+        actions: Float[Tensor, "envs action"],
+        first: Bool[Tensor, " envs"],
+        state: PolicyState | None,
+    ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
+        plans = {name: plan for name, plan in (state or {}).items() if name not in Belief._fields}
+        with torch.inference_mode():
+            belief = self.follow(observations, actions, first, state)
+            chosen, plans = self.planner(self.model, belief, first, plans)
+            state = {**belief._asdict(), **plans}
+        # Tensors of inference mode may not take part in training, nor be changed in place.
+        return chosen.clone(), {name: tensor.clone() for name, tensor in state.items()}
+
+    def follow(
+        self,
+        observations: Float[Tensor, "envs observation"],
+        actions: Float[Tensor, "envs action"],
+        first: Bool[Tensor, " envs"],
+        state: PolicyState | None,
+    ) -> Belief:
+        """What is believed of each environment after its latest observation, ``[E, size]``."""
+        weight = self.model.rssm.recurrent.weight
+        belief = self.model.rssm.initial(len(first))
+        if state is not None:
+            belief = Belief(*(state[name].to(weight.device) for name in Belief._fields))
+        observations = self.scale(observations.to(weight))
+        posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, first=first.to(weight.device))
+        return posterior.belief

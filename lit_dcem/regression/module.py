@@ -1,0 +1,144 @@
+"""Energy-based regression: learn E(x, y) through ``argmin_y E(x, y)`` (section 5.1 of the paper, figures 1, 5, 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.seed import isolate_rng
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import MeanSquaredError
+
+from lit_dcem.regression.data import RegressionData
+from lit_dcem.regression.energy import EnergyNetwork
+from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.gradient_descent import UnrolledGD
+from lit_dcem.solvers.iterates import check_horizon, check_loss_over_iterates, discounts, iterates
+from lit_dcem.solvers.types import Solution
+from lit_dcem.training.optimizing import check_data, check_precision, optimize
+
+Batch = tuple[Tensor, Tensor]
+
+
+class EnergyRegression(pl.LightningModule):
+    """Predicts the minimiser of a learned energy, and trains the energy on the squared error of the minimiser.
+
+    Logs ``train/loss``, ``val/mse`` (over all points, with the solver as it trains) and ``val/mse_n``, the same after n
+    inner iterations. A prediction starts from y = 0.
+
+    Args:
+        solver: finds the minimiser of the energy.
+        energy: E(x, y).
+        training_solver: finds it in training, where gradients go through it; ``solver`` if none is given.
+        optimizer: made from the energy's parameters.
+        lr_scheduler: steps once an epoch, after validation; one that halves on a plateau watches ``val/mse``.
+        initial_std: standard deviation of the first candidates (paper: 7).
+        loss_iterations: the loss takes in the answers after the last so many inner iterations (paper: 1).
+        loss_discount: weight of each of them relative to the one after it.
+        validation_iterations: numbers n of inner iterations to validate with.
+        validation_repeats: draws of the solver's noise to average a validation over.
+        compile: let torch compile the loss, which takes a minute and a C++ compiler, and pays for small batches.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        solver: DCEM | UnrolledGD,
+        energy: EnergyNetwork,
+        training_solver: DCEM | UnrolledGD | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        initial_std: float = 7.0,
+        loss_iterations: int = 1,
+        loss_discount: float = 1.0,
+        validation_iterations: Sequence[int] = (1, 5, 8, 10, 15, 20),
+        validation_repeats: int = 1,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        check_loss_over_iterates(loss_iterations, loss_discount)
+        check_horizon(energy.output_dim, solver, training_solver or solver)
+        if validation_repeats < 1:
+            raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
+        if not 0 < initial_std < math.inf:
+            raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
+        self.solver = solver
+        self.training_solver = training_solver or solver
+        self.energy = energy
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.initial_std = initial_std
+        self.loss_iterations = loss_iterations
+        self.loss_discount = loss_discount
+        self.validation_iterations = tuple(validation_iterations)
+        self.validation_repeats = validation_repeats
+        self._training_loss = torch.compile(self.loss, fullgraph=True) if compile else self.loss
+        self.metrics = ("train/loss", "val/mse", *(f"val/mse_{n}" for n in self.validation_iterations))
+        self.mse = MeanSquaredError()
+        self.mse_after = torch.nn.ModuleDict({str(n): MeanSquaredError() for n in self.validation_iterations})
+
+    def forward(self, x: Float[Tensor, "batch input_dim"]) -> Float[Tensor, "batch output_dim"]:
+        """Predictions for inputs."""
+        return self.solve(x).mean
+
+    def solve(self, x: Float[Tensor, "batch input_dim"], solver: DCEM | UnrolledGD | None = None) -> Solution:
+        """Minimise the energy for each input, with another solver if one is given."""
+        mean = x.new_zeros(len(x), self.energy.output_dim)
+        std = torch.full_like(mean, self.initial_std)
+        return (solver or self.solver)(lambda y: self.energy(x, y.to(x.dtype)), mean, std)
+
+    def iterates(self, x: Tensor, num_iterations: int) -> Float[Tensor, "iterations batch output_dim"]:
+        """Predictions after 0, 1, .. num_iterations inner iterations."""
+        return iterates(self.solve(x, self.solver.traced(num_iterations)))
+
+    def setup(self, stage: str) -> None:
+        check_precision(self)
+        check_data(self, RegressionData)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._training_loss(*batch)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Squared error of the minimiser, discounted over the last inner iterations."""
+        if self.loss_iterations == 1:
+            answer = self.solve(x, self.training_solver).mean
+            return functional.mse_loss(answer, y.to(answer))
+        path = iterates(self.solve(x, self.training_solver.replace(trace=True)))[-self.loss_iterations :]
+        errors = (path - y).square().mean((1, 2))
+        return (errors * discounts(len(errors), self.loss_discount).to(errors)).sum()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def _measure(self, batch: Batch, stage: str) -> None:
+        """Every validation draws the same noise, and training's is left alone."""
+        x, y = batch
+        for repeat in range(self.validation_repeats):
+            with isolate_rng():
+                torch.manual_seed(repeat)
+                self.mse.update(self(x), y)
+                path = self.iterates(x, max(self.validation_iterations))
+            for n, metric in self._mse_after():
+                metric.update(path[n], y)
+        self.log(f"{stage}/mse", self.mse, prog_bar=True)
+        for n, metric in self._mse_after():
+            self.log(f"{stage}/mse_{n}", metric)
+
+    def _mse_after(self) -> list[tuple[int, MeanSquaredError]]:
+        return [(int(n), metric) for n, metric in self.mse_after.items() if isinstance(metric, MeanSquaredError)]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return optimize(self.energy.parameters(), self.optimizer, self.lr_scheduler, "val/mse")

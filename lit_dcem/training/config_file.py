@@ -1,0 +1,20 @@
+"""The config of a run, beside its checkpoints."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import SaveConfigCallback
+
+from lit_dcem.files.replacing import open_replacing
+from lit_dcem.training.run_folder import run_folder
+
+
+class ConfigFile(SaveConfigCallback):
+    """Writes ``config.yaml`` to the folder of the run; one that is killed meanwhile leaves the old one whole."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        folder = run_folder(trainer)  # every rank has to ask
+        if trainer.is_global_zero and not self.already_saved:
+            with open_replacing(folder / self.config_filename) as file:
+                file.write(self.parser.dump(self.config, skip_none=False))
+        self.already_saved = True

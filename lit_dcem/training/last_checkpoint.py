@@ -1,0 +1,128 @@
+"""The checkpoint that a run goes on from: written between epochs, and when a signal stops the run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lit_dcem.training.run_folder import CHECKPOINTS, run_folder
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class LastCheckpoint(pl.Callback):
+    """Keeps ``checkpoints/last.ckpt``, from which a run goes on bit for bit.
+
+    `ModelCheckpoint` saves before an epoch is over: what Lightning does after it, such as stepping a scheduler that
+    waits for a plateau and writing the epoch's metrics, is then lost to a resumed run. This one saves when all of that
+    is done: before the next epoch begins, and before training ends. It must come before all other callbacks, which at
+    these moments begin the next epoch, or put averaged weights in place of the ones that learn. Where ``max_steps`` or
+    ``max_time`` end a run within an epoch, the checkpoint is of before Lightning closes that epoch.
+
+    SIGINT and SIGTERM end a run after the update that it is in, and after the validation if there is one then, with a
+    checkpoint, in all processes at once. A second signal ends it at once, as does the first one before there is an
+    update to save.
+
+    Args:
+        every_n_epochs: save after every so many epochs.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 1.
+    """
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
+        self.every_n_epochs = every_n_epochs
+        self.received: int | None = None
+        """the signal that stops the run"""
+        self._has_updated = False
+        self.said = "Stopped."
+        """what became of the run that was stopped"""
+        self._step = self._saved_step = 0
+        self._corrections: dict[str, int] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = self._saved_step = trainer.global_step
+        loop = trainer.fit_loop
+        if not _in_epoch(loop.epoch_progress.state_dict()):
+            loop.epoch_loop.restarting = False  # with max_steps Lightning takes every checkpoint for one in an epoch
+        if threading.current_thread() is threading.main_thread():  # where Python takes signals
+            for number in SIGNALS:  # in place of Lightning's handlers; it restores the first ones in the end
+                signal.signal(number, self._receive)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch % self.every_n_epochs == 0:
+            self._save(trainer, ready=-1)  # this epoch has not begun
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.should_stop and _within_epoch(trainer):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if _within_epoch(trainer):
+            self._save(trainer, processed=-1)
+        else:
+            self._stop_if_told(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        stepped, self._step = trainer.global_step > self._step, trainer.global_step
+        self._has_updated |= stepped
+        if stepped:  # gradients that are still being accumulated would be lost
+            self._stop_if_told(trainer)
+
+    def _stop_if_told(self, trainer: pl.Trainer) -> None:
+        """Let Lightning stop here, if any process was told to."""
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            self.received = self.received or signal.SIGTERM
+            trainer._signal_connector.received_sigterm = True
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, SIGTERMException) and trainer.received_sigterm:
+            self._save(trainer)
+            self.said = f"Stopped after update {trainer.global_step}, and saved; go on with --ckpt_path last."
+            trainer.strategy.barrier()  # a process that ended would have the others killed while they write
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        for name, change in self._corrections.items():
+            for counts in (progress["current"], progress["total"]):
+                counts[name] += change
+
+    def _save(self, trainer: pl.Trainer, **corrections: int) -> None:
+        """Save unless that was done after this update, with corrected numbers of epochs."""
+        if trainer.global_step > self._saved_step and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            self._corrections = corrections
+            trainer.save_checkpoint(run_folder(trainer) / CHECKPOINTS / "last.ckpt", weights_only=False)
+            self._corrections = {}
+            self._saved_step = trainer.global_step
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None or not self._has_updated:
+            self.received = number
+            raise KeyboardInterrupt if number == signal.SIGINT else SIGTERMException
+        self.received = number
+        rank_zero_info("Stopping after this update, with a checkpoint; once more to stop at once.")
+
+
+def _within_epoch(trainer: pl.Trainer) -> bool:
+    """Whether training is at a batch that is not the last one of its epoch."""
+    return trainer.state.fn == "fit" and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+def _in_epoch(progress: dict[str, Any]) -> bool:
+    current = progress["current"]
+    return len({current[name] for name in ("ready", "started", "processed")}) > 1

@@ -1,0 +1,106 @@
+"""Logs that a resumed run goes on with where its checkpoint was written."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+from lit_dcem.files.replacing import open_replacing
+
+KEY = "log_positions"
+"""of a checkpoint: what each logger had written by then, in their order"""
+EVENTS = "events.out.tfevents.*"
+
+
+class LogPositions(pl.Callback):
+    """Has the loggers write out what they hold before each checkpoint, which then says how much that is.
+
+    A run that was killed has logged more than its last checkpoint knows. When it is resumed, TensorBoard's events and
+    rows of a CSVLogger behind that are cut off: they will be written again.
+    """
+
+    def __init__(self) -> None:
+        self._positions: list[dict[str, Any]] = []
+        self._earlier: list[list[Path]] = []
+
+    def continue_logs(self, trainer: pl.Trainer) -> None:
+        """Prepare to go on with what earlier processes have logged; call it before the loggers open their files."""
+        for logger in trainer.loggers:
+            folder = logger.log_dir if isinstance(logger, TensorBoardLogger) else None
+            self._earlier.append(sorted(Path(folder).glob(EVENTS)) if folder else [])
+            if isinstance(logger, CSVLogger) and _table(logger).is_file():
+                logger._experiment = _Continued(logger.log_dir)  # Lightning's would delete the file
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.is_global_zero:
+            checkpoint[KEY] = [_position(logger) for logger in trainer.loggers]
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._positions = checkpoint.get(KEY, [])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for logger, position, earlier in zip(trainer.loggers, self._positions, self._earlier, strict=False):
+                _cut(logger, position, earlier)
+        self._positions = []
+
+
+class _Continued(ExperimentWriter):
+    """A writer for a file with rows in it."""
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        with open(self.metrics_file_path, newline="") as file:
+            self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
+
+    def _check_log_dir_exists(self) -> None:
+        """The one of Lightning deletes the file."""
+
+
+def _position(logger: Logger) -> dict[str, Any]:
+    """What has been written, after it has: bytes of event files, rows of a table, or the name of a run elsewhere."""
+    logger.save()
+    if isinstance(logger, TensorBoardLogger):
+        return {"events": {path.name: path.stat().st_size for path in Path(logger.log_dir).glob(EVENTS)}}
+    if isinstance(logger, CSVLogger):
+        return {"rows": len(_rows(_table(logger)))}
+    return {"version": None if logger.version is None else str(logger.version)}
+
+
+def _cut(logger: Logger, position: dict[str, Any], earlier: list[Path]) -> None:
+    """Take away what earlier processes wrote later."""
+    for path in earlier if "events" in position else []:
+        _truncate(path, position["events"].get(path.name, 0))
+    if isinstance(logger, CSVLogger) and "rows" in position and _table(logger).is_file():
+        _keep_rows(_table(logger), position["rows"])
+
+
+def _truncate(path: Path, size: int) -> None:
+    if size == 0:
+        path.unlink()
+    elif path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def _table(logger: CSVLogger) -> Path:
+    return Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
+
+
+def _rows(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:] if table.is_file() else []
+
+
+def _keep_rows(table: Path, count: int) -> None:
+    lines = table.read_text().splitlines(keepends=True)[: count + 1]
+    with open_replacing(table) as file:
+        file.write("".join(lines))

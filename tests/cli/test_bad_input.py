@@ -1,0 +1,51 @@
+"""Whatever is wrong with what was typed, it is said in one sentence, with exit code 2, and leaves no run folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.bad_input import KINDS, attempt, fit, spread, write_pairs
+from support.bad_input_files import write_material
+
+from lit_dcem.cli.main import main
+
+
+def make_material():
+    """Bad files, and a whole checkpoint of a run, in the current folder."""
+    last = {"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": {"filename": "last"}}
+    options = "--trainer.logger.init_args.save_dir=trained", f"--trainer.callbacks={json.dumps([last])}"
+    main(fit("regression", *options).arguments)
+    folder = Path.cwd()
+    write_material(folder, folder / "trained/regression/version_0/checkpoints/last.ckpt")
+    shutil.rmtree("trained")
+    write_pairs(folder)
+
+
+@pytest.fixture
+def material(tmp_path, made_once):
+    """A folder with them."""
+    return shutil.copytree(made_once("bad_input", make_material), tmp_path, dirs_exist_ok=True)
+
+
+def check(name, cases, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
+    complaints = [f"{case.name}\n    {wrong}" for case in cases if (wrong := attempt(case).complaint)]
+    assert not complaints, f"{len(complaints)} of {len(cases)} of {name}:\n" + "\n".join(complaints)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_bad_input_is_one_sentence(name, material, monkeypatch):
+    cases, fast = KINDS[name]
+    check(name, spread(list(cases()), fast), material, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_all_bad_input_is_one_sentence(name, material, monkeypatch):
+    check(name, list(KINDS[name][0]()), material, monkeypatch)
+
+
+def test_there_are_enough():
+    assert sum(len(spread(list(cases()), fast)) for cases, fast in KINDS.values()) >= 320

@@ -1,0 +1,109 @@
+"""People's own environments, which end early, take options and know no limit of time, on the command line as typed."""
+
+import json
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+from lit_dcem.cli.main import main
+from lit_dcem.envs import make as making
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
+OPTIONS = ["--data.init_args.env=Walk-v0", '--data.init_args.env_options={"falls": 3, "scale": 0.5}']
+ENDS = "--model.init_args.world_model.init_args.termination_weight=1"
+
+
+class Walk(gymnasium.Env):
+    """Falls after so many steps, or never."""
+
+    observation_space, action_space = Box(-1, 1, (5,)), Box(-2, 2, (1,), np.int64)
+
+    def __init__(self, falls=None, scale=1.0):
+        self.falls, self.scale = falls, scale
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self.scale * self.np_random.standard_normal(5), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.count += 1
+        return self.scale * self.np_random.standard_normal(5), float(action[0]), self.count == self.falls, False, {}
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    making._warn_of_no_limit.cache_clear()
+    gymnasium.register("Walk-v0", Walk)
+    yield
+    del gymnasium.registry["Walk-v0"]
+
+
+def command(phase, *options):
+    configs = [f"--config={CONFIGS / name}.yaml" for name in (f"swingup_phase{phase}", "debug_planet")]
+    repeat = "--data.init_args.action_repeat=1"
+    return ["fit", *configs, *QUIET, "--trainer.max_epochs=1", repeat, *options]
+
+
+def refused(capsys, *arguments):
+    """Exit code 2 and one sentence, which is returned."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    return next(line for line in lines if line.startswith("lit-dcem: "))
+
+
+def test_episodes_shorter_than_a_sequence_train_measure_and_chain(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(command(1, *OPTIONS, ENDS, "--data.init_args.time_limit=50"))
+    run = tmp_path / "runs/swingup_phase1/version_0"
+    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert any("termination_head" in name for name in checkpoint["state_dict"])
+    assert checkpoint["datamodule_hyper_parameters"]["env_options"] == {"falls": 3, "scale": 0.5}
+    main(["evaluate", "--checkpoint", str(run), "--episodes=2", f"--out={tmp_path / 'out.json'}"])
+    (report,) = json.loads((tmp_path / "out.json").read_text())["results"].values()
+    assert all(-6 <= value <= 6 and value == round(value) for value in report["returns"]), "three steps, of integers"
+
+    start = ["--data.init_args.time_limit=50", f"--model.init_args.start={run / 'checkpoints/last.ckpt'}"]
+    sentence = refused(capsys, *command(2, OPTIONS[0], '--data.init_args.env_options={"falls": 4}', ENDS, *start))
+    assert "Walk-v0 with action repeat 1 and env_options {'falls': 3, 'scale': 0.5} in" in sentence
+    assert sentence.endswith("got Walk-v0 with action repeat 1 and env_options {'falls': 4}.")
+    sentence = refused(capsys, *command(2, *OPTIONS, *start))
+    assert "must have the shapes of the model, got" in sentence and "termination_head" in sentence
+    other_order = '--data.init_args.env_options={"scale": 0.5, "falls": 3}'
+    main(command(2, OPTIONS[0], other_order, ENDS, *start))
+
+
+@pytest.mark.slow
+def test_without_a_limit_episodes_are_cut_off_and_both_are_told(tmp_path, monkeypatch, recwarn):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(making, "LONGEST", 40)
+    main(command(1, OPTIONS[0]))
+    main(command(1, *OPTIONS))
+    told = [str(warning.message) for warning in recwarn]
+    assert [text for text in told if "time limit" in text] == [
+        "Walk-v0 has no time limit, so its episodes are cut off after 40 simulator steps: choose time_limit."
+    ]
+    assert sum("end by themselves, which the world model does not predict" in text for text in told) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (['--data.init_args.env_options={"legs": 2}'], r"got Walk-v0 with env_options {'legs': 2}: "),
+        (["--data.init_args.env_options=3"], "env_options"),
+        (["--data.init_args.time_limit=0"], "time_limit must be at least 1, got 0."),
+        (["--data.init_args.time_limit=1.5"], "time_limit"),
+        (["--model.init_args.world_model.init_args.termination_weight=-1"], "termination_weight must be at least 0"),
+    ],
+)
+def test_bad_options_are_one_sentence(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *command(1, OPTIONS[0], "--data.init_args.time_limit=50", *options))
