@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lit_dcem.solvers.noise import coloured_noise
 from lit_dcem.solvers.options import (
@@ -26,6 +26,7 @@ from lit_dcem.solvers.options import (
 )
 from lit_dcem.solvers.recompute import recomputed
 from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, clamped, evaluate, known_to_be_finite, set_aside
+from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
 
 
@@ -146,7 +147,7 @@ def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any)
     return dcem(objective, mean, std, temperature=0.0, **options)
 
 
-class DCEM(nn.Module):
+class DCEM(Solver):
     """`dcem` as a module that holds the options, NumPy's numbers and arrays among them as Python's.
 
     Args:
@@ -184,9 +185,20 @@ class DCEM(nn.Module):
         """A solver with some options changed."""
         return DCEM(**{**self.options, **changes})
 
-    def traced(self, num_iterations: int) -> DCEM:
-        """The same solver with another number of iterations, and a trace."""
-        return self.replace(num_iterations=num_iterations, trace=True)
+    def traced(self, num_iterations: int | None = None) -> DCEM:
+        """A copy that returns a trace, with another number of iterations if one is given."""
+        return self.replace(trace=True, **({} if num_iterations is None else {"num_iterations": num_iterations}))
+
+    @property
+    def num_evaluations(self) -> int:
+        """Candidates of all iterations, for each problem."""
+        given = {**OPTIONS, **self.options}
+        return sum(candidates_per_iteration(given["num_candidates"], given["num_iterations"]))
+
+    def check_dim(self, dim: int) -> None:
+        """Raise a ValueError unless ``horizon`` divides the size of an answer."""
+        horizon = self.options.get("horizon", OPTIONS["horizon"])
+        require(dim % horizon == 0, "horizon of a solver must divide the size of its answers", horizon, dim)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.options.items())
