@@ -135,6 +135,11 @@ def test_a_horizon_must_divide_the_size_of_an_answer() -> None:
         DCEM(horizon=5).check_dim(7)
 
 
+def test_a_solver_shows_the_options_that_differ_from_the_defaults() -> None:
+    assert repr(DCEM(num_elites=3, momentum=0.0, upper=[1.0, 2.0])) == "DCEM(num_elites=3, upper=[1.0, 2.0])"
+    assert repr(DCEM(temperature=torch.tensor(1.0))) == "DCEM(temperature=1.0)"
+
+
 @pytest.mark.parametrize("solver", [DCEM(lower=-1.0, upper=[0.5, 1.0]), UnrolledGD(lower=-1.0, upper=[0.5, 1.0])])
 def test_points_are_clamped_to_the_bounds(solver: Solver) -> None:
     assert solver.clamp(torch.tensor([[-2.0, 0.0], [0.75, 3.0]])).tolist() == [[-1.0, 0.0], [0.5, 1.0]]
