@@ -56,8 +56,7 @@ def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
     if isinstance(planner, LatentPlanner):
         if not isinstance(own, LatentPlanner):
             raise UsageError(f"A LatentPlanner needs a checkpoint with a decoder, got one of {type(module).__name__}.")
-        planner.decoder = own.decoder
-        planner.horizon = own.horizon
+        planner.use_decoder(own.decoder)
     if planner.value is not None:
         if own.value is None:
             raise UsageError(f"A planner with a value needs a checkpoint with one, got one of {type(module).__name__}.")

@@ -21,7 +21,7 @@ from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, ModelPolicy
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.planning.imagination import imagined_returns
-from lit_dcem.planet.planning.planner import Rest
+from lit_dcem.planet.planning.problem import Problem, Rest
 
 SLOW = pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 
@@ -76,11 +76,11 @@ def test_a_decoder_sees_the_belief_of_each_environment():
 def test_a_search_is_no_worse_than_the_rest_of_the_last_plan():
     """Which is a candidate of it; with two candidates and one iteration the search finds little else."""
     model, planner = LinearModel(), seeing(num_candidates=2, num_elites=1, num_iterations=1)
-    planner.answer = "best"
+    planner.set_options(answer="best")
     belief = place([0.9, -0.6], [0.5, 0.5])
     rest = Rest(best_actions(belief.deter), torch.tensor([True, False]))
     with torch.no_grad():
-        solution = planner.solve(model, belief, rest=rest)
+        solution = planner.solve(Problem(model, belief, rest))
         torch.testing.assert_close(planner.decode(solution.best, belief, rest)[0], rest.plan[0], atol=1e-3, rtol=0)
     assert (planner.candidates(belief, rest)[1] == 0).all()
 
@@ -135,7 +135,7 @@ def test_a_warm_start_goes_on_where_the_last_plan_was():
     wanted = best_actions(later.deter)[0, 0]
     errors = {}
     for name, warm in (("warm", True), ("cold", False)):
-        short.warm_start = warm
+        short.set_options(warm_start=warm)
         found = [act(short, model, later, [False], plans if warm else None, seed)[0][0] for seed in range(20)]
         errors[name] = torch.stack([(action - wanted).norm() for action in found]).mean()
     assert errors["warm"] < 0.8 * errors["cold"]
@@ -193,7 +193,7 @@ def test_bfloat16_imagines_about_the_same_with_the_weights_of_now():
     planners = [CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False, precision=p) for p in ("float32", "bfloat16")]
     for _ in range(2):
         with torch.inference_mode():
-            exact, rough = (planner.objective(model, belief)(points) for planner in planners)
+            exact, rough = (planner.objective(Problem(model, belief))(points) for planner in planners)
         assert exact.dtype == rough.dtype == torch.float32
         assert (exact - rough).abs().max() < 0.05 * exact.abs().max()
         assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.99
@@ -218,9 +218,9 @@ def test_a_search_with_means_differs_by_its_candidates_alone():
     model, belief = world_model(), some_belief(1)
     planner = CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False)
     points = torch.rand(1, 4, HORIZON * ACTIONS)
-    first, second = (planner.objective(model, belief)(points) for _ in range(2))
+    first, second = (planner.objective(Problem(model, belief))(points) for _ in range(2))
     assert torch.equal(first, second)
-    sampling = CEMPlanner(DCEM(**SEARCH), HORIZON).objective(model, belief)
+    sampling = CEMPlanner(DCEM(**SEARCH), HORIZON).objective(Problem(model, belief))
     assert not torch.equal(sampling(points), sampling(points))
 
 

@@ -16,6 +16,7 @@ from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.latent import LatentPlanner
+from lit_dcem.planet.planning.problem import Problem
 from lit_dcem.solvers.types import Iteration
 
 SHOWN = (1, 5, 7, 10)
@@ -85,6 +86,6 @@ def latent_search(model: WorldModel, planner: LatentPlanner, belief: Belief) -> 
     paper = {"num_candidates": 100, "num_elites": 10, "num_kept": 0, "grad_iterations": None}
     solver = planner.solver.replace(**paper).traced(SHOWN[-1])
     mean = belief.deter.new_zeros(1, planner.size(model.rssm.action_dim))
-    trace = solver(planner.objective(model, belief), mean, torch.full_like(mean, planner.initial_std)).trace
+    trace = solver(planner.objective(Problem(model, belief)), mean, torch.full_like(mean, planner.initial_std)).trace
     assert trace is not None
     return trace
