@@ -27,6 +27,6 @@ class MLP(nn.Module):
         return self.rest(self.first(inputs.reshape(-1, inputs.shape[-1]))).reshape(*inputs.shape[:-1], -1)
 
     def split(self, size: int, inputs: Float[Tensor, "*batch rest"]) -> tuple[Tensor, Tensor]:
-        """The first layer's output for all inputs but the first ``size``, with bias, and its weights for those first."""
+        """The first layer's output for all but the first ``size`` inputs, with bias, and the weights of those first."""
         first, others = self.first.weight.split([size, inputs.shape[-1]], 1)
         return F.linear(inputs, others, self.first.bias), first
