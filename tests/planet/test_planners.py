@@ -287,6 +287,7 @@ def test_policy_follows_what_it_observes():
     [
         ({"answer": "worst"}, "answer must be one of mean, best, got worst"),
         ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got float16"),
+        ({"warm_start": None}, "warm_start must be true or false, got None"),
     ],
 )
 def test_options_are_checked_when_given_and_when_changed(options, message):

@@ -204,9 +204,9 @@ def kl_of(posterior, prior):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"terminated": None}, "must be told what terminated, got None"),
-        ({"terminated": torch.zeros(6)}, r"terminated must be \[T, B\] as rewards are, got \[6\] and \[6, 3\]"),
-        ({"first": torch.zeros(3, 6, dtype=torch.bool)}, r"first must be \[T, B\] as rewards are, got \[3, 6\]"),
+        ({"terminated": None}, "needs terminated to compute its loss, got None"),
+        ({"terminated": torch.zeros(6)}, r"terminated must have the shape of rewards, got \[6\] and \[6, 3\]"),
+        ({"first": torch.zeros(3, 6, dtype=torch.bool)}, r"first must have the shape of rewards, got \[3, 6\]"),
     ],
 )
 def test_marks_that_do_not_fit_are_refused(changed, message):

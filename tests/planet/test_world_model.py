@@ -324,7 +324,7 @@ def test_every_parameter_is_used_and_losses_are_frozen():
         (lambda: tiny(kl_balance=1.5), r"kl_balance must be between 0 and 1, got 1\.5"),
         (lambda: tiny(overshooting=-1), "overshooting must be at least 0, got -1"),
         (lambda: tiny(num_layers=-1), "num_layers must be at least 0, got -1"),
-        (lambda: tiny(overshooting=7).loss(**batch()), "overshooting must be at most the steps T, got 7 and 6"),
+        (lambda: tiny(overshooting=7).loss(**batch()), "overshooting must be at most the number of steps, got 7 and 6"),
         (
             lambda: tiny().loss(**{**batch(), "actions": torch.zeros(STEPS, BATCH, 3)}),
             r"actions must have 2 numbers each, got \[6, 4, 3\]",

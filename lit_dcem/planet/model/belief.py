@@ -1,4 +1,4 @@
-"""Beliefs of a recurrent state-space model, and the diagonal Gaussians they are drawn from: plain tuples of tensors."""
+"""Beliefs of a recurrent state-space model and the diagonal Gaussians they are drawn from, as tuples of tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Gaussian(NamedTuple):
-    """A diagonal Gaussian for each row of the batch."""
+    """A diagonal Gaussian for each element of the batch."""
 
     mean: Float[Tensor, "*batch stoch_dim"]
     std: Float[Tensor, "*batch stoch_dim"]
@@ -25,7 +25,7 @@ class Gaussian(NamedTuple):
 
 
 class Belief(NamedTuple):
-    """What the model knows of the environment: all that heads and later steps depend on."""
+    """What the model knows about the environment: all that its heads and later steps depend on."""
 
     deter: Float[Tensor, "*batch deter_dim"]
     """h, the state of the GRU"""
@@ -41,7 +41,7 @@ class Posterior(NamedTuple):
 
 
 def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Tensor, "*batch"]:
-    """KL(posterior || prior) in nats, summed over dimensions; in float32 at least, whatever the arguments are."""
+    """KL(posterior || prior) in nats, summed over dimensions; computed in at least float32."""
     dtype = torch.promote_types(posterior.mean.dtype, torch.float32)
     mean, std = posterior.mean.to(dtype), posterior.std.to(dtype)
     ratio, distance = std / prior.std, (mean - prior.mean) / prior.std

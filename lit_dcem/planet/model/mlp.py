@@ -1,4 +1,4 @@
-"""Hidden layers with ReLU."""
+"""Multi-layer perceptron with ReLU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class MLP(nn.Module):
     """Hidden layers with ReLU, then a linear layer: ``[*, input_dim] -> [*, output_dim]``.
 
-    The first layer can be split, so that the part of its input that is known for all steps is multiplied at once.
+    `split` takes the first layer apart, so that inputs known for all time steps are multiplied in one go.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, output_dim: int) -> None:
@@ -23,10 +23,10 @@ class MLP(nn.Module):
         self.rest = nn.Sequential(*[part for layer in layers[1:] for part in (nn.ReLU(inplace=True), layer)])
 
     def forward(self, inputs: Float[Tensor, "*batch input_dim"]) -> Float[Tensor, "*batch output_dim"]:
-        # Rows in a matrix: changing a view in place, as ReLU would, costs autograd three more passes over it.
+        # As a matrix: if ReLU changed a view in place, autograd would need three more passes over it.
         return self.rest(self.first(inputs.reshape(-1, inputs.shape[-1]))).reshape(*inputs.shape[:-1], -1)
 
     def split(self, size: int, inputs: Float[Tensor, "*batch rest"]) -> tuple[Tensor, Tensor]:
-        """First layer's share of all inputs after the first ``size``, bias included, and the weights of those first."""
+        """The first layer's output for all but the first ``size`` inputs, with bias, and the weights of those first."""
         first, others = self.first.weight.split([size, inputs.shape[-1]], 1)
         return F.linear(inputs, others, self.first.bias), first

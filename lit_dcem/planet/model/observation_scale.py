@@ -1,4 +1,4 @@
-"""Observations in units of their own spread."""
+"""Observations in units of their standard deviation."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 LEAST = 1e-3
-"""added to standard deviations, for numbers that do not vary"""
+"""added to standard deviations, so that a constant can be divided by its own"""
 
 
 class ObservationScale(nn.Module):
-    """Shifts and scales each number of an observation; as it comes, by nothing.
+    """Shifts and scales each number of an observation; until `fit` it changes nothing.
 
-    A unit-variance likelihood of raw observations weighs a number by its units: of a cheetah, velocities drown angles.
+    A likelihood with unit variance weighs each number of a raw observation by its units: in the cheetah's, velocities
+    drown out angles.
 
     Args:
-        observation_dim: O.
+        observation_dim: O, numbers in an observation.
     """
 
     mean: Tensor
@@ -28,16 +29,16 @@ class ObservationScale(nn.Module):
         self.register_buffer("std", torch.ones(observation_dim))
 
     def forward(self, observations: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch observation"]:
-        """From the environment's units to those of the model."""
+        """From the environment's units to the model's."""
         return (observations.to(self.mean) - self.mean) / self.std
 
     def inverse(self, observations: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch observation"]:
-        """From the units of the model to the environment's."""
+        """From the model's units to the environment's."""
         return observations * self.std + self.mean
 
     @torch.no_grad()
     def fit(self, observations: Float[Tensor, "*batch observation"]) -> None:
-        """Take mean and standard deviation from observations."""
+        """Set mean and standard deviation to those of the observations."""
         rows = observations.flatten(0, -2)
         self.mean.copy_(rows.mean(0))
         self.std.copy_(rows.std(0) + LEAST)

@@ -4,7 +4,7 @@ Time: action t leads to observation t. Both belong to belief t, and so does the 
 
     belief t-1 --action t--> belief t --> observation t, reward t
 
-At the beginning of an episode nothing led to the observation: action and reward are zeros there.
+No action led to the first observation of an episode: action and reward are zeros there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lit_dcem.planet.model.mlp import MLP
 
 
 class RSSM(nn.Module):
-    """A deterministic path h through time, and beside it a stochastic state x that observations correct.
+    """A recurrent model with a deterministic state h and a stochastic state x, which observations correct.
 
-    With action u and observation o; batch dimensions before those below::
+    With action u and observation o; batch dimensions come before the sizes shown::
 
         prior                                        posterior
 
@@ -38,10 +38,10 @@ class RSSM(nn.Module):
                                        v                                                 v
                                        x' [30]                                           x' [30]
 
-    The paper gives sizes, "GRU" and "two hidden layers of 200, ReLU". The rest is PlaNet's public code: a hidden layer
-    between (x, u) and the GRU, prior and posterior from the new h, ``std = softplus(.) + min_std``, zeros as the belief
-    to begin with. GRU and initial weights are PyTorch's: `input` and `recurrent` are the two matrices of
-    `torch.nn.GRUCell`, whose reset gate multiplies the candidate's recurrent half after its matrix.
+    The paper gives sizes, "GRU" and "two hidden layers of 200, ReLU". The rest follows PlaNet's public code: a hidden
+    layer between (x, u) and the GRU, prior and posterior from the new h, ``std = softplus(.) + min_std``, and zeros as
+    the initial belief. GRU and initial weights are PyTorch's: `input` and `recurrent` are the two matrices of
+    `torch.nn.GRUCell`, whose reset gate is applied to the candidate after its recurrent matrix.
 
     Args:
         observation_dim: O, numbers in an observation.
@@ -51,10 +51,10 @@ class RSSM(nn.Module):
         hidden_dim: width of the hidden layers (paper: 200).
         num_layers: hidden layers of prior and posterior (paper: 2; PlaNet's code: 1).
         input_layers: hidden layers between (x, u) and the GRU (PlaNet's code: 1; the paper's formula as written: 0).
-        min_std: least standard deviation of prior and posterior (PlaNet's code: 0.1).
+        min_std: lower bound of the standard deviations of prior and posterior (PlaNet's code: 0.1).
 
     Raises:
-        ValueError: a size or ``min_std`` that cannot be.
+        ValueError: a size or ``min_std`` out of range.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RSSM(nn.Module):
         noise: Float[Tensor, "*batch stoch_dim"] | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Posterior, Gaussian]:
-        """Posterior and prior after one action and the observation it led to; the options of `observe_sequence`."""
+        """Posterior and prior after one action and its observation; the options are those of `observe_sequence`."""
         first, noise = (None if given is None else given[None] for given in (first, noise))
         options = {"belief": belief, "first": first, "noise": noise, "generator": generator}
         ((deter, stoch), posterior), prior = self.observe_sequence(action[None], observation[None], **options)
@@ -115,13 +115,13 @@ class RSSM(nn.Module):
         Args:
             actions: action t led to observation t.
             observations: as the environment gives them.
-            belief: the one before action 0; by default `initial`.
-            first: where an episode begins: belief and action before it count as zeros.
-            noise: standard normal, of the posteriors' samples; zeros take the means.
-            generator: draws the noise that is not given; by default the global one.
+            belief: before action 0; by default `initial`.
+            first: where an episode begins: the belief before it and the action are replaced by zeros.
+            noise: standard normal, for the posteriors' samples; zeros give the means.
+            generator: draws the noise if none is given; by default torch's global one.
 
         Raises:
-            ValueError: actions or observations of another size.
+            ValueError: actions or observations of the wrong size.
         """
         check_size("actions", actions, self.action_dim)
         check_size("observations", observations, self.observation_dim)
@@ -148,7 +148,7 @@ class RSSM(nn.Module):
         action: Float[Tensor, "*batch action_dim"],
         first: Bool[Tensor, "*batch"] | None = None,
     ) -> tuple[Float[Tensor, "*batch deter_dim"], Gaussian]:
-        """The deterministic state after one action, and the prior of the stochastic one; ``first`` as observed."""
+        """The deterministic state after one action, and the prior of the stochastic one; ``first`` as in `observe`."""
         if first is not None:
             belief = Belief(*(state.masked_fill(first[..., None], 0) for state in belief))
             action = action.masked_fill(first[..., None], 0)
@@ -167,18 +167,18 @@ class RSSM(nn.Module):
     ) -> Belief:
         """Beliefs after each of H actions, without observations: ``[H, *batch, size]``.
 
-        The belief's batch may broadcast to that of the actions: N candidates for each of B beliefs are ``[B, 1, size]``
-        and ``[H, B, N, A]``, and then the first step works on the B beliefs alone.
+        The batch of the belief may broadcast to that of the actions: for N candidates at each of B beliefs, pass
+        ``[B, 1, size]`` and ``[H, B, N, A]``. The recurrence of the first step is then computed for the B beliefs only.
 
         Args:
             belief: before the first action.
-            actions: in the order they are taken.
-            sample: draw from the priors (PlaNet's code); else take their means, a little faster.
-            noise: standard normal, of the samples.
-            generator: draws the noise that is not given; by default the global one.
+            actions: in the order in which they are taken.
+            sample: draw from the priors (PlaNet's code); with False, take their means, which is a little faster.
+            noise: standard normal, for the samples.
+            generator: draws the noise if none is given; by default torch's global one.
 
         Raises:
-            ValueError: actions of another size.
+            ValueError: actions of the wrong size.
         """
         if sample and noise is None:
             noise = self.draw_noise(actions, generator)
@@ -191,9 +191,9 @@ class RSSM(nn.Module):
         actions: Float[Tensor, "horizon *batch action_dim"],
         noise: Float[Tensor, "horizon *batch stoch_dim"] | None,
     ) -> Iterator[Belief]:
-        """The beliefs of `imagine` one by one, to be used while they are in the processor's cache.
+        """The beliefs of `imagine` one by one, so that each can be used while it is in the processor's cache.
 
-        With noise they are samples of the priors, without it means.
+        With noise they are samples of the priors, without noise their means.
         """
         check_size("actions", actions, self.action_dim)
         (deter, stoch), draws = belief, [None] * len(actions) if noise is None else noise.unbind()
@@ -207,12 +207,12 @@ class RSSM(nn.Module):
     def draw_noise(
         self, actions: Float[Tensor, "*batch action_dim"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "*batch stoch_dim"]:
-        """Standard normal numbers, as many as x has, for each action."""
+        """Standard normal noise of the size of x for each action; by default from torch's global generator."""
         options = {"dtype": self.recurrent.weight.dtype, "device": actions.device, "generator": generator}
         return torch.randn([*actions.shape[:-1], self.stoch_dim], **options)
 
     def _recur(self, deter: Tensor, inputs: Tensor) -> Tensor:
-        """One step of the GRU; ``inputs`` come from `input`."""
+        """One step of the GRU; ``inputs`` are the outputs of `input`."""
         gates, candidate = inputs.split([2 * self.deter_dim, self.deter_dim], -1)
         own_gates, own = self.recurrent(deter).split([2 * self.deter_dim, self.deter_dim], -1)
         reset, update = (gates + own_gates).sigmoid().chunk(2, -1)
@@ -225,7 +225,7 @@ class RSSM(nn.Module):
 
 
 def check_size(name: str, tensor: Tensor, size: int) -> None:
-    """Raise unless the last dimension has the size."""
+    """Raise a ValueError unless the last dimension has the size."""
     if not tensor.ndim or tensor.shape[-1] != size:
         raise ValueError(f"{name} must have {size} numbers each, got {list(tensor.shape)}.")
 

@@ -1,4 +1,4 @@
-"""Value networks on the belief of a world model."""
+"""Value networks, which take the belief of a world model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ class ValueHead(nn.Module):
         deter_dim: size of h, as in the world model (paper: 200).
         stoch_dim: size of x, as in the world model (paper: 30).
         hidden_dim: width of the hidden layers.
-        num_layers: how many.
-        scale: what the network's output is multiplied by, about the size of the values: a network that starts near 0
-            and learns at 1e-3 takes thousands of steps to get to 100.
+        num_layers: number of hidden layers.
+        scale: multiplies the network's output. Choose about the size of the values: a network that starts near 0 and
+            learns with 1e-3 needs thousands of steps to reach 100.
+
+    Raises:
+        ValueError: an option out of range.
     """
 
     def __init__(
@@ -43,26 +46,27 @@ class ValueHead(nn.Module):
 
     @torch.no_grad()
     def rescale(self, scale: float) -> None:
-        """Take weights for those of a network with another scale."""
+        """Convert the weights of a network with another scale, so that its values stay the same."""
         *_, last = (module for module in self.layers.modules() if isinstance(module, nn.Linear))
         for parameter in last.parameters():
             parameter.mul_(scale / self.scale)
 
 
 class ValueEnsemble(nn.Module):
-    """Several value networks, of which a planner counts the least at the end of its horizon (`ModelPlanner`).
+    """Several value networks, whose minimum is a planner's estimate of the return after its horizon (`ModelPlanner`).
 
-    A search goes where a network errs upwards; where it has seen little, others err another way. ``weight`` says how
-    much the planner counts of it: 0 at first, and set by who trains it, as far as it predicts what it has not seen.
+    A search is drawn to where a network overestimates. Where there is little data the networks disagree, and their
+    minimum is less likely to be too high. ``weight`` multiplies the estimate in a plan: it is 0 at first, and whoever
+    trains the ensemble sets it by how well it predicts returns of held-out episodes.
 
     Args:
         deter_dim: size of h, as in the world model.
         stoch_dim: size of x, as in the world model.
         hidden_dim: width of the hidden layers.
-        num_layers: how many.
-        scale: about the size of the values; as in `ValueHead`.
-        num_heads: networks.
-        pessimistic: the least of the networks counts; else their mean.
+        num_layers: number of hidden layers.
+        scale: multiplies the networks' outputs; about the size of the values, as in `ValueHead`.
+        num_heads: number of networks.
+        pessimistic: estimate by the minimum of the networks; with False, by their mean.
 
     Raises:
         ValueError: an option out of range.
@@ -94,11 +98,11 @@ class ValueEnsemble(nn.Module):
         self.register_buffer("scale", torch.tensor(float(scale)))
 
     def forward(self, belief: Belief) -> Float[Tensor, " heads *batch"]:
-        """What each network says of each belief; in float32 at least."""
+        """The value of each belief by each network, in at least float32."""
         values = torch.stack([head(belief) for head in self.heads])
         return self.scale * values.to(torch.promote_types(values.dtype, torch.float32))
 
     def estimate(self, belief: Belief) -> Float[Tensor, "*batch"]:
-        """What a planner counts, before its weight."""
+        """The ensemble's estimate for each belief, before ``weight``."""
         values = self(belief)
         return values.amin(0) if self.pessimistic else values.mean(0)

@@ -1,4 +1,4 @@
-"""World model of PlaNet from proprioception: an RSSM, and heads for what it should explain."""
+"""World model of PlaNet from proprioception: an RSSM with heads for observations, rewards and termination."""
 
 from __future__ import annotations
 
@@ -18,60 +18,59 @@ from lit_dcem.planet.model.rssm import RSSM, check_size
 
 @dataclass(frozen=True)
 class WorldModelLoss:
-    """Parts of the loss, each a mean over time and batch, in nats; the Gaussians' constants are left out."""
+    """Parts of the loss, each a mean over time and batch, in nats, without the constants of the Gaussians."""
 
     total: Float[Tensor, ""]
-    """what to minimise: the parts with their weights, the KL after the free nats"""
+    """what to minimise: the weighted sum of the parts, with free nats applied to the KL"""
     observation: Float[Tensor, ""]
-    """half the squared error, summed over the numbers of an observation"""
+    """half the squared error, summed over the numbers in an observation"""
     reward: Float[Tensor, ""]
     """half the squared error"""
     kl: Float[Tensor, ""]
-    """KL of posterior and prior, as it is: without free nats and balance"""
+    """KL(posterior || prior), before free nats"""
     overshooting: Float[Tensor, ""]
-    """the same over several steps, after the free nats; 0 when off"""
+    """the same over several steps, after free nats; 0 when off"""
     termination: Float[Tensor, ""]
-    """minus the log-probability of whether the task was over; 0 when off"""
+    """cross-entropy of whether the task was over; 0 when off"""
     posteriors: Posterior
     """beliefs of every step, ``[T, B, size]``, with gradients"""
 
 
 class WorldModel(nn.Module):
-    """RSSM with heads for observations and rewards: Gaussians of unit variance, means by MLPs of the whole belief.
+    """RSSM with heads for observations and rewards: Gaussians of unit variance, whose means are MLPs of the belief.
 
-    For tasks that end by themselves, a third head says whether a task is over (``termination_weight`` above 0), and
-    imagined rewards stop there (`lit_dcem.planet.planning.imagination`). Without it imagination goes on after a fall as
-    if nothing had happened.
+    For tasks that end by themselves, set ``termination_weight`` above 0: a third head then predicts whether the task is
+    over, and imagined rewards stop there (`lit_dcem.planet.planning.imagination`). Without it, imagination continues
+    after a fall as if nothing had happened.
 
     The loss is minus the variational bound of PlaNet (arXiv 1811.04551, eq. 3 and 6), with h and x as in `RSSM`::
 
         weights . ( 1/2 |o - observation(h, x)|^2,  1/2 (r - reward(h, x))^2,  max(free_nats, KL(posterior || prior)) )
 
-    Free nats apply as in PlaNet's public code: to the KL of each step of each sequence, summed over the dimensions of
-    x, before the mean over steps and sequences. A step below them gives no gradient.
+    Free nats are applied as in PlaNet's public code: to the KL of each step of each sequence, summed over the
+    dimensions of x, before the mean over steps and sequences. A step with a smaller KL has no gradient.
 
     Args:
         observation_dim: O, numbers in an observation.
         action_dim: A, numbers in an action.
         hidden_dim: width of the heads' hidden layers (paper: 200), and of the RSSM's unless ``rssm`` says otherwise.
         num_layers: hidden layers of the heads (paper: 2).
-        rssm: more options of `RSSM`, by name.
-        observation_weight: of the observation's part (PlaNet's code: 1).
-        reward_weight: of the reward's part (PlaNet's code: 10).
+        rssm: other options of `RSSM`, by name.
+        observation_weight: of the observation part of the loss (PlaNet's code: 1).
+        reward_weight: of the reward part (PlaNet's code: 10).
         kl_weight: of the KL (PlaNet's code: 1).
-        free_nats: KL of a step that costs nothing more to use (paper and PlaNet's code: 3).
-        kl_balance: share of the KL's gradient that moves the prior, the rest moves the posterior (DreamerV2, arXiv
-            2010.02193, section 2.2: 0.8). By default both get all of it, as in PlaNet.
-        overshooting: D, latent overshooting (PlaNet, eq. 7): priors of 2 to D steps without observations are drawn to
-            the posteriors, which as targets get no gradient; free nats and mean over distances as in PlaNet's code.
-            0 or 1: off, since one step is the KL itself (PlaNet's code: off).
+        free_nats: the KL of a step is not reduced below this (paper and PlaNet's code: 3).
+        kl_balance: share of the KL's gradient that goes to the prior; the rest goes to the posterior (DreamerV2, arXiv
+            2010.02193, section 2.2: 0.8). By default both get the whole gradient, as in PlaNet.
+        overshooting: D of latent overshooting (PlaNet, eq. 7): priors after 2 to D steps without observations are
+            trained towards the posteriors, which get no gradient from it. Free nats and the mean over distances are as
+            in PlaNet's code. 0 and 1 turn it off, since one step is the KL itself (PlaNet's code: off).
         overshooting_weight: of the mean over the distances 2 to D (PlaNet's code: 1).
-        termination_weight: of the termination's part, the cross-entropy of a Bernoulli variable; 0: there is no such
-            head, which is right for tasks that never end by themselves (PlaNet, the dm_control suite). Where they do,
-            1 is a good start.
+        termination_weight: of the termination part, the cross-entropy of a Bernoulli variable. 0 leaves the head out,
+            for tasks that never end by themselves (PlaNet, the dm_control suite). For tasks that do, start with 1.
 
     Raises:
-        ValueError: a size, a weight or another option that cannot be.
+        ValueError: a size, a weight or another option out of range.
     """
 
     def __init__(
@@ -110,14 +109,14 @@ class WorldModel(nn.Module):
         return self.observation_head(torch.cat(belief, -1))
 
     def reward(self, belief: Belief) -> Float[Tensor, "*batch"]:
-        """Mean of the reward that came with each belief."""
+        """Mean of the reward of the step that led to each belief."""
         return self.reward_head(torch.cat(belief, -1)).squeeze(-1)
 
     def termination(self, belief: Belief) -> Float[Tensor, "*batch"]:
-        """Logit of whether the task is over at each belief, so that nothing follows it.
+        """Logit of the probability that the task is over at each belief.
 
         Raises:
-            ValueError: a model without this head.
+            ValueError: the model has no termination head.
         """
         if self.termination_head is None:
             raise ValueError("A model that predicts termination must have a termination_weight above 0, got 0.")
@@ -134,21 +133,21 @@ class WorldModel(nn.Module):
         noise: Float[Tensor, "time batch stoch_dim"] | None = None,
         generator: torch.Generator | None = None,
     ) -> WorldModelLoss:
-        """Loss of B sequences of T steps, each from the initial belief on.
+        """Loss of B sequences of T steps, each starting from the initial belief.
 
-        No reward comes with the first observation of an episode, so there is none to learn where ``first``.
+        No reward comes with the first observation of an episode, so rewards are not learned where ``first`` is true.
 
         Args:
             observations: as the environment gives them.
             actions: action t led to observation t.
             rewards: reward t came with observation t.
-            first: where an episode begins within a sequence: the model begins anew there.
-            terminated: 1 or true where the task was over; needed by a model with a termination head, else ignored.
-            noise: standard normal, of the posteriors' samples.
-            generator: draws the noise that is not given; by default the global one.
+            first: where an episode begins within a sequence; the model starts from the initial belief there.
+            terminated: 1 or true where the task was over. Required with a termination head, and ignored without one.
+            noise: standard normal, for the posteriors' samples.
+            generator: draws the noise if none is given; by default torch's global one.
 
         Raises:
-            ValueError: tensors that do not fit each other or the model.
+            ValueError: tensors whose shapes do not fit each other or the model.
         """
         self._check_batch(observations, actions, rewards, first, terminated)
         options = {"first": first, "noise": noise, "generator": generator}
@@ -174,7 +173,7 @@ class WorldModel(nn.Module):
         return F.binary_cross_entropy_with_logits(logits, terminated.to(logits))
 
     def _kl(self, posterior: Gaussian, prior: Gaussian) -> Tensor:
-        """KL of each step ``[T, B]``; the balance changes its gradient, not its value."""
+        """KL of each step ``[T, B]``. The balance changes its gradient, not its value."""
         if self.kl_balance is None:
             return kl_divergence(posterior, prior)
         to_prior, to_posterior = kl_divergence(posterior.detach(), prior), kl_divergence(posterior, prior.detach())
@@ -188,9 +187,9 @@ class WorldModel(nn.Module):
         first: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Mean over the distances d of 2 to D of the KL between each posterior and the prior d steps after another.
+        """Mean, over the distances d from 2 to D, of the KL between each posterior and its prior from d steps before.
 
-        ``deter`` and ``prior`` hold the predictions of step t from d steps before, t >= d - 1, made all at once.
+        ``deter`` and ``prior`` hold the predictions of all steps t >= d - 1 from d steps before.
         """
         deter, prior, kls = posteriors.belief.deter, priors, []
         for skipped in range(1, self.overshooting):
@@ -211,15 +210,16 @@ class WorldModel(nn.Module):
             raise ValueError(f"Observations, actions, rewards must be [T, B, O], [T, B, A], [T, B], got {shapes}.")
         for name, marks in (("first", first), ("terminated", terminated)):
             if marks is not None and marks.shape != rewards.shape:
-                raise ValueError(f"{name} must be [T, B] as rewards are, got {[*marks.shape]} and {[*rewards.shape]}.")
+                raise ValueError(f"{name} must have the shape of rewards, got {[*marks.shape]} and {[*rewards.shape]}.")
         if self.termination_head is not None and terminated is None:
-            raise ValueError("A model with a termination head must be told what terminated, got None.")
+            raise ValueError("A model with a termination head needs terminated to compute its loss, got None.")
         if self.overshooting > len(rewards):
-            raise ValueError(f"overshooting must be at most the steps T, got {self.overshooting} and {len(rewards)}.")
+            rule = "overshooting must be at most the number of steps"
+            raise ValueError(f"{rule}, got {self.overshooting} and {len(rewards)}.")
 
 
 def _mean(values: Tensor, first: Tensor | None) -> Tensor:
-    """Mean over all but what is first."""
+    """Mean over all steps that are not first in an episode."""
     if first is None:
         return values.mean()
     return values.masked_fill(first, 0).sum() / (~first).sum().clamp(min=1)

@@ -32,7 +32,7 @@ class PlannerOptions:
             minute longer.
 
     Raises:
-        ValueError: an option that is none of the choices.
+        ValueError: an option that is not one of its choices.
     """
 
     answer: Answer = "mean"
@@ -46,3 +46,6 @@ class PlannerOptions:
         for name, choices in (("answer", get_args(Answer)), ("precision", PRECISIONS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)}.")
+        for name in ("warm_start", "keep_plans", "sample", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)}.")
