@@ -68,5 +68,7 @@ class FullSpacePlanner(CartpolePlanner):
     @torch.no_grad()
     def solve(self, states: Float[Tensor, "batch 5"], generator: torch.Generator | None = None) -> Solution:
         """Search the forces for each state."""
-        changes = {} if generator is None else {"generator": generator}
-        return self.search.solve(lambda forces: rollout_cost(states, forces), states, self.horizon, **changes)
+        search = self.search
+        if generator is not None:
+            search = search.with_solver(search.solver.replace(generator=generator))
+        return search.solve(lambda forces: rollout_cost(states, forces), states, self.horizon)

@@ -17,7 +17,6 @@ from lit_dcem.planet.phases.planet import Planet
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.solvers.search import Search
 from lit_dcem.training.runs import checkpoint_of
 from lit_dcem.training.statistics import bootstrap_interval
 from lit_dcem.training.video import Film
@@ -97,7 +96,7 @@ def _report(
         "quartiles": [quartiles[0], quartiles[2]],
         "mean": returns.mean().item(),
         "mean_interval": bootstrap_interval(returns),
-        "trajectories_a_decision": Search(planner.solver, planner.initial_std, planner.answer).num_evaluations,
+        "trajectories_a_decision": planner.solver.num_evaluations + (planner.answer == "best"),
         "seconds_per_decision": evaluation.seconds_per_decision / num_envs,
         "environments_at_once": num_envs,
         "returns": returns.tolist(),
