@@ -48,11 +48,11 @@ def cases(config: str, num_states: int) -> Iterator[Case]:
     module = built(config)
     states = initial_states(num_states, torch.Generator().manual_seed(0))
     update = updates(module, states)
-    network = network_update(module, states, candidates_of(module.training_solver))
+    network = network_update(module, states, module.training_solver.num_evaluations or 0)
     peer = {"step by step": stepping(update)}
     yield Case(f"{config}: update, {num_states} states", update, peer, "decoder alone", network)
     planning = torch.no_grad()(lambda: module(validation_states()))
-    latents = torch.zeros(100, candidates_of(module.solver), module.decoder.latent_dim)
+    latents = torch.zeros(100, module.solver.num_evaluations or 0, module.decoder.latent_dim)
     decoding = torch.no_grad()(lambda: module.decode(latents))
     yield Case(
         f"{config}: plans, 100 states", planning, {"step by step": stepping(planning)}, "decoder alone", decoding
@@ -64,12 +64,6 @@ def built(config: str) -> CartpoleEmbedding:
     sys.argv = sys.argv[:1]
     arguments = ["--config", str(CONFIGS / f"{config}.yaml"), "--trainer.accelerator=cpu"]
     return LightningCLI(args=arguments, run=False, save_config_callback=None).model
-
-
-def candidates_of(solver: torch.nn.Module) -> int:
-    """Candidates of a whole search."""
-    each = solver.options["num_candidates"]  # pyright: ignore
-    return sum(each) if isinstance(each, (list, tuple)) else each * solver.options["num_iterations"]  # pyright: ignore
 
 
 def updates(module: CartpoleEmbedding, states: Tensor) -> Work:

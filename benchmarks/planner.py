@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import torch
 from measure import Case, Row, Work, time_case
@@ -20,7 +21,7 @@ OBSERVATIONS, ACTIONS, LATENTS, HORIZON = 17, 6, 12, 12
 PAPER = {"num_candidates": 1000, "num_elites": 100, "num_iterations": 10}
 EMBEDDED = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
 SEARCHES = PAPER, EMBEDDED
-BOUNDS = {"lower": -1.0, "upper": 1.0}
+BOUNDS: dict[str, Any] = {"lower": -1.0, "upper": 1.0}
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def embedded_case(
     embedded: Mapping[str, int] = EMBEDDED,
 ) -> Case:
     """The embedded planner against our own full CEM in the same precision: the ratio is what the embedding saves."""
-    ours = our_plan(latent_planner(DCEM(**embedded, **BOUNDS), precision), model, num_envs)
+    ours = our_plan(latent_planner(DCEM(**{**BOUNDS, **embedded}), precision), model, num_envs)
     peers = {f"full CEM {_budget(full):,}": our_plan(_full(precision, True, sizes=full), model, num_envs)}
     rows, iterations = embedded["num_candidates"] * num_envs, embedded["num_iterations"]
     floor = _floor(model, rows, iterations, PRECISIONS[precision])
@@ -94,7 +95,7 @@ def latent_planner(solver: DCEM, precision: str = "float32") -> LatentPlanner:
 
 def _full(precision: str, sample: bool, compile: bool = False, sizes: Mapping[str, int] = PAPER) -> CEMPlanner:
     options = {"sample": sample, "precision": precision, "compile": compile}
-    return CEMPlanner(DCEM(**sizes, **BOUNDS, temperature=0.0), HORIZON, **options)
+    return CEMPlanner(DCEM(**{**BOUNDS, **sizes}, temperature=0.0), HORIZON, **options)
 
 
 def _budget(sizes: Mapping[str, int]) -> int:

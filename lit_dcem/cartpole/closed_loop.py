@@ -18,14 +18,14 @@ Planner = Callable[[Tensor], Tensor]
 UPRIGHT = 0.95
 """cos th above which the pole counts as upright: within 18 degrees"""
 BALANCED_SECONDS = 2.0
-"""how long an episode's end has to be upright throughout"""
+"""the pole must stay upright for this long at the end of an episode"""
 
 
 @torch.no_grad()
 def plan_costs(
     planner: Planner, states: Float[Tensor, "batch 5"], seeds: Sequence[int]
 ) -> Float[Tensor, "seeds batch"]:
-    """Costs of the planned forces, for each seed of the planner's noise; torch's global noise is left alone."""
+    """Costs of the planned forces, for each seed of the planner's noise; torch's global random state is preserved."""
     costs = []
     with isolate_rng():
         for seed in seeds:
@@ -43,9 +43,9 @@ class Episode:
     """B closed loops of T steps side by side."""
 
     states: Float[Tensor, "times batch 5"]
-    """T + 1 of them: the initial ones, and those after each step"""
+    """the T + 1 states: the initial one, and the one after each step"""
     forces: Float[Tensor, "steps batch"]
-    """as planned [N]; the dynamics clamp them"""
+    """as planned [N], before the dynamics clamp them"""
     rewards: Float[Tensor, "steps batch"]
 
     @property
@@ -76,18 +76,19 @@ def control(
     seed: int = 0,
     keep_plans: bool = True,
 ) -> Episode:
-    """Receding horizon: plan, apply the first force, and plan again from the state that follows.
+    """Receding horizon control: plan, apply the first force, and plan again from the next state.
 
     Args:
-        planner: of forces.
-        states: initial ones, a closed loop for each.
-        num_steps: T, of 0.05 s.
-        seed: of the planner's noise; torch's global noise is left alone.
-        keep_plans: go on with the rest of the last plan, and no force after it, while no new plan is cheaper; else each
-            plan stands for one step only. It costs one trajectory more, and takes the planner's noise out of the loop.
+        planner: plans forces.
+        states: initial states, one closed loop each.
+        num_steps: T, number of steps of 0.05 s.
+        seed: of the planner's noise; torch's global random state is preserved.
+        keep_plans: continue the last plan, with no force after its end, until a new plan is cheaper. If false, only the
+            first force of each plan is used. Costs one trajectory per step, and keeps the planner's noise out of the
+            loop.
 
     Raises:
-        ValueError: no steps.
+        ValueError: ``num_steps`` below 1.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")

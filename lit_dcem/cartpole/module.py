@@ -27,42 +27,45 @@ from lit_dcem.training.start import start_from
 EXPERT_COST = -9.05
 """mean validation cost of the paper's expert, CEM over the 20 forces (100 candidates, 10 elites, 30 iterations)"""
 STATE_DIM = 5
-# What val/cost_paper is measured with; the temperature is that of training.
+# The search of val/cost_paper; its temperature is that of training.
 PAPER_SEARCH = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
 
 
 class CartpoleEmbedding(pl.LightningModule):
-    """Searches a latent space for the cheapest decoded forces, and trains the decoder on the cost of what it finds.
+    """Searches a latent space for the cheapest decoded forces, and trains the decoder on the cost of the answer.
 
     Algorithm "learning an embedded control space with DCEM": z_hat = argmin over z of C(z; state), by DCEM, where C is
     the cost of the rollout under the decoded forces; then a gradient step on C(z_hat) through the whole search. At
     temperature 0 the search has no derivative, and the gradient is that of the cost at z_hat alone.
 
-    Called with states ``[B, 5]`` it is a planner: it returns the forces ``[B, H]``. Logs ``train/cost``; ``val/cost``,
-    that of the planned forces, averaged over states and solver seeds; ``val/improvement``, the ratio of val/cost to the
-    expert's; ``val/cost_paper``, measured as in the paper: at the mean of one search with 100 candidates, 10 elites
-    and 10 iterations at the temperature of training; and what the search of training finds, at its mean as
-    it is (``val/cost_trained``), and as the best point at temperature 0 (``val/cost_hard``).
+    Called with states ``[B, 5]`` it is a planner: it returns the forces ``[B, H]``. Logs ``train/cost`` and:
+
+    - ``val/cost``: cost of the planned forces, averaged over states and solver seeds.
+    - ``val/improvement``: ratio of ``val/cost`` to the expert's cost.
+    - ``val/cost_paper``: measured as in the paper, at the mean of one search with 100 candidates, 10 elites and 10
+      iterations at the temperature of training (1 if the training solver is not `DCEM`).
+    - ``val/cost_trained``: at the mean of the training solver's search.
+    - ``val/cost_hard``: at the best point of the training solver's search at temperature 0, if it is `DCEM`.
 
     Args:
-        decoder: from z to forces [N]; with a ``condition_dim`` of 5 it sees the state that a plan starts from, too.
+        decoder: from z to forces [N]; with a ``condition_dim`` of 5 it also takes the state that a plan starts from.
         solver: plans.
-        training_solver: searches in training, where gradients go through it; ``solver`` if none is given.
-        optimizer: made from the decoder's parameters.
+        training_solver: replaces ``solver`` in training, where gradients pass through it; by default ``solver``.
+        optimizer: optimizes the decoder's parameters.
         lr_scheduler: steps once an epoch, after validation; one that halves on a plateau watches ``val/cost``.
         initial_std: standard deviation of the first candidates (paper: 0.5); their mean is 0.
-        answer: plan with the last "mean" of the search (paper), or the "best" point it met.
-        loss: of what the search of training met (paper, and if none is given: the cost of its answer).
-        validation_repeats: solver seeds to average a validation over.
-        expert_cost: what the improvement factor compares with [cost of a sequence].
-        start: checkpoint of an earlier run, whose decoder this one goes on with (an exported one will do).
+        answer: plan with the last "mean" of the search (paper), or the "best" point it evaluated.
+        loss: of the points that the training search evaluated; by default the cost of its answer (paper).
+        validation_repeats: number of solver seeds to average a validation over.
+        expert_cost: cost of the expert's sequences, the denominator of ``val/improvement``.
+        start: checkpoint of an earlier run whose decoder to start from; exported ones work, too.
 
     Raises:
         ValueError: an option out of range.
     """
 
     metrics = ("train/cost", "val/cost", "val/cost_paper", "val/cost_trained", "val/cost_hard", "val/improvement")
-    """what a callback can watch"""
+    """names of the logged metrics, for callbacks that monitor one"""
 
     def __init__(
         self,
@@ -114,16 +117,16 @@ class CartpoleEmbedding(pl.LightningModule):
     def decode(
         self, latents: Float[Tensor, "*batch latent_dim"], states: Float[Tensor, "*some_batch 5"] | None = None
     ) -> Float[Tensor, "*batch horizon"]:
-        """Force sequences [N] of latent vectors; a decoder that sees states takes those that the plans start from."""
+        """Force sequences [N] of latent vectors; ``states``, where the plans start, matter to a conditioned decoder."""
         condition = states if self.decoder.condition_dim > 0 else None
         return self.decoder(latents.to(self.decoder.lower.dtype), condition).squeeze(-1)
 
     def objective(self, states: Float[Tensor, "batch 5"]) -> Objective:
-        """Cost of the forces that latent vectors ``[B, N, latent_dim]`` stand for."""
+        """Cost of the forces decoded from latent vectors ``[B, N, latent_dim]``."""
         return lambda latents: _cost(states, self.decode(latents, states.unsqueeze(1)))
 
     def solve(self, states: Float[Tensor, "batch 5"], solver: Solver | None = None) -> Solution:
-        """Search the latent space for each state, with another solver if one is given."""
+        """Search the latent space for each state, by ``solver`` if one is given."""
         search = self.search.with_solver(solver)
         return search.solve(self.objective(states), states, self.decoder.latent_dim)
 
@@ -141,7 +144,7 @@ class CartpoleEmbedding(pl.LightningModule):
         return loss
 
     def loss(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, ""]:
-        """Cost of what the search of training met, with gradients through the search if it has any."""
+        """Loss of the points that the training search evaluated, with gradients through the search if it has any."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
             solution = self.solve(states, self.training_solver.traced())
         return self.embedding_loss(self.objective(states), solution)
@@ -153,7 +156,7 @@ class CartpoleEmbedding(pl.LightningModule):
         self._measure(batch, "test")
 
     def _measure(self, states: Tensor, stage: str) -> None:
-        """Every validation draws the same noise, and training's is left alone."""
+        """Measure with the same noise each time, without touching the random state of training."""
         with isolate_rng():
             for seed in range(self.validation_repeats):
                 torch.manual_seed(seed)

@@ -13,9 +13,9 @@ from lit_dcem.errors import UsageError
 from lit_dcem.files.checkpoint import read_file
 
 MAX_POINTS = 1_000_000
-"""of a grid: its forces take 80 MB"""
+"""most points of a grid, whose forces take 80 MB"""
 CHUNK = 250
-"""states that the expert solves at once: it holds every candidate of every iteration, 3,000 to 10,000 a state"""
+"""states that the expert solves at once; it stores every candidate of every iteration, 3,000 to 10,000 per state"""
 
 
 class PCAPlanner(CartpolePlanner):
@@ -25,12 +25,12 @@ class PCAPlanner(CartpolePlanner):
     ``torch.save(planner.state_dict(), path)`` writes one. Planning itself is deterministic.
 
     Args:
-        expert: whose solutions the PCA is fitted to.
+        expert: its solutions are the data of the PCA.
         latent_dim: d, number of principal components.
-        num_solutions: initial states that the expert solves for the fit (paper: 10,000).
-        grid_size: points of the grid along each component.
+        num_solutions: number of initial states that the expert solves for the fit (paper: 10,000).
+        grid_size: number of grid points along each component.
         seed: of the states and of the expert's noise in the fit.
-        weights: file of a ``state_dict``, to take instead of a fit.
+        weights: file with a ``state_dict`` to load instead of fitting.
 
     Raises:
         ValueError: a size out of range, or a grid of more than a million points.
@@ -74,7 +74,7 @@ class PCAPlanner(CartpolePlanner):
     def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
         """The forces [N] of the cheapest point of the grid for each state."""
         forces = self.decode(self.grid())
-        # One state at a time: a grid is work enough, and with many states at once it would not fit into the memory.
+        # One state at a time: a grid keeps the machine busy, and the grids of many states would not fit into memory.
         cheapest = [rollout_cost(state, forces).argmin() for state in states]
         return forces[torch.stack(cheapest)]
 
@@ -116,7 +116,7 @@ class PCAPlanner(CartpolePlanner):
     def _load(self, path: str) -> None:
         try:
             self.load_state_dict(read_file(path))
-        except Exception as error:  # a file of something else is one of half a dozen types
+        except Exception as error:  # loading something else raises one of half a dozen types
             shapes = f"centre, components and scale for {len(self.scale)} components of {len(self.centre)} forces"
             reason = str(error).rstrip(".") if isinstance(error, UsageError) else type(error).__name__
             raise UsageError(f"weights must be a file with {shapes}, got {path} ({reason}).") from error

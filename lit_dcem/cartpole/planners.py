@@ -15,7 +15,7 @@ from lit_dcem.solvers.types import Solution
 
 
 class CartpolePlanner(nn.Module, ABC):
-    """Maps states to forces. What a config of ``lit-dcem evaluate`` names is a subclass."""
+    """Maps states to forces. Subclass it for a planner that a config of ``lit-dcem evaluate`` can name."""
 
     @abstractmethod
     def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
@@ -31,10 +31,10 @@ class FullSpacePlanner(CartpolePlanner):
     """Searches the H forces for the cheapest rollout, from zero mean; at ``temperature: 0`` by CEM, as in the paper.
 
     Args:
-        solver: searches.
-        horizon: H, forces of a plan, one a time step (paper: 20).
+        solver: searches the forces.
+        horizon: H, forces of a plan, one per time step (paper: 20).
         initial_std: standard deviation of the first candidates [N].
-        answer: plan with the last "mean" of the search (paper), or the "best" point it met.
+        answer: plan with the last "mean" of the search (paper), or the "best" point it evaluated.
 
     Raises:
         ValueError: an option out of range.
@@ -62,11 +62,13 @@ class FullSpacePlanner(CartpolePlanner):
     def forward(
         self, states: Float[Tensor, "batch 5"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch horizon"]:
-        """Planned forces [N] from each state on; noise comes from the generator, or the global one if none is given."""
+        """Planned forces [N] from each state on; noise comes from ``generator``, by default the global one."""
         return self.search.answer_of(self.solve(states, generator))
 
     @torch.no_grad()
     def solve(self, states: Float[Tensor, "batch 5"], generator: torch.Generator | None = None) -> Solution:
         """Search the forces for each state."""
-        changes = {} if generator is None else {"generator": generator}
-        return self.search.solve(lambda forces: rollout_cost(states, forces), states, self.horizon, **changes)
+        search = self.search
+        if generator is not None:
+            search = search.with_solver(search.solver.replace(generator=generator))
+        return search.solve(lambda forces: rollout_cost(states, forces), states, self.horizon)

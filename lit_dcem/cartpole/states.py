@@ -32,12 +32,12 @@ def initial_states(
 
 
 def validation_states() -> Float[Tensor, "100 5"]:
-    """The paper's hundred."""
+    """The hundred validation states, as many as in the paper."""
     return initial_states(100, torch.Generator().manual_seed(VALIDATION_SEED))
 
 
 def held_out_states() -> Float[Tensor, "1000 5"]:
-    """A thousand to test on, which take part in neither training nor selection."""
+    """A thousand test states, used in neither training nor model selection."""
     return initial_states(1000, torch.Generator().manual_seed(TEST_SEED))
 
 
@@ -45,11 +45,11 @@ class CartpoleStates(pl.LightningDataModule):
     """Streams fresh initial states ``[batch_size, 5]``; validates on a fixed 100, and tests on 1,000 more.
 
     Args:
-        batch_size: states an update (paper: 1).
+        batch_size: states per update (paper: 1).
         updates_per_epoch: length of an epoch, after which Lightning validates (paper: 100).
-        seed: of the stream of states; torch's own seed if none is given.
-        ranges: of x [m], dx [m/s], th [rad] and w [rad/s] in training, either side of 0. Wider ones than the paper's,
-            which validation and test keep, cover what a closed loop visits.
+        seed: of the stream of states; by default torch's initial seed.
+        ranges: half-widths around 0 of x [m], dx [m/s], th [rad] and w [rad/s] in training. Ranges wider than the
+            paper's cover the states that a closed loop visits; validation and test always use the paper's.
     """
 
     def __init__(
@@ -93,6 +93,6 @@ class CartpoleStates(pl.LightningDataModule):
 
 
 def _in_batches(states: Tensor) -> DataLoader[Tensor]:
-    # A tensor has a length and rows, which is all a loader asks of a dataset. With a generator of its own the loader
-    # leaves the global one alone, which training uses.
+    # A tensor has a length and rows, all that a loader needs of a dataset. A loader with its own generator does not
+    # draw from the global one, which training uses.
     return DataLoader(cast("Dataset[Tensor]", states), batch_size=BATCH, generator=torch.Generator())

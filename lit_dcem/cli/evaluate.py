@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ActionConfigFile, Namespace
 from pytorch_lightning.utilities.seed import isolate_rng
@@ -34,6 +35,7 @@ from lit_dcem.training.runs import checkpoint_of, load_module
 from lit_dcem.training.statistics import bootstrap_interval
 from lit_dcem.training.video import SUFFIXES, Film, write_video
 
+Planner = CartpolePlanner | CartpoleEmbedding
 STATES: dict[str, Callable[[], Tensor]] = {"validation": validation_states, "held-out": held_out_states}
 ENVIRONMENTS = ("cartpole-swingup",)
 
@@ -65,7 +67,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _cartpole(
-    name: str, planner: nn.Module, options: Namespace, console: Console
+    name: str, planner: Planner, options: Namespace, console: Console
 ) -> tuple[dict[str, Report], Film | None]:
     _require_cartpole_options(options)
     states = STATES[options.states]()
@@ -129,7 +131,7 @@ def _require(holds: bool, rule: str, got: object) -> None:
         raise UsageError(f"{rule}, got {got}.")
 
 
-def _cartpole_planner(module: nn.Module | None, parser: Parser, options: Namespace) -> tuple[str, nn.Module]:
+def _cartpole_planner(module: nn.Module | None, parser: Parser, options: Namespace) -> tuple[str, Planner]:
     """Name and planner: the module of a checkpoint, or what a config says."""
     given = [name for name in ("planner", "checkpoint") if options.get(name)]
     _require(len(given) == 1, "Give either --config with a planner or --checkpoint", " and ".join(given) or "neither")
@@ -139,11 +141,12 @@ def _cartpole_planner(module: nn.Module | None, parser: Parser, options: Namespa
         _require(not isinstance(planner, ModelPlanner), rule, "none")
         return name, planner
     rule = "evaluate needs a checkpoint of CartpoleEmbedding or PlanetPhase1 to 3"
-    _require(isinstance(module, CartpoleEmbedding), rule, f"{type(module).__name__} in {options.checkpoint}")
+    if not isinstance(module, CartpoleEmbedding):
+        raise UsageError(f"{rule}, got {type(module).__name__} in {options.checkpoint}.")
     return type(module).__name__, module
 
 
-def _built(parser: Parser, options: Namespace) -> tuple[str, nn.Module]:
+def _built(parser: Parser, options: Namespace) -> tuple[str, Any]:
     """Name and planner of a config."""
     try:
         planner = parser.instantiate_classes(options)["planner"]
@@ -152,7 +155,7 @@ def _built(parser: Parser, options: Namespace) -> tuple[str, nn.Module]:
     return type(planner).__name__, planner
 
 
-def _expert(options: Namespace) -> dict[str, nn.Module]:
+def _expert(options: Namespace) -> dict[str, Planner]:
     """What to compare with, unless that is what is evaluated."""
     parser = _parser()
     expert = parser.parse_args(["--config", options.expert or str(shipped("configs") / "cartpole_expert.yaml")])
@@ -162,7 +165,7 @@ def _expert(options: Namespace) -> dict[str, nn.Module]:
     return {"expert": _built(parser, expert)[1]}
 
 
-def _plans(planner: nn.Module, states: Tensor, num_seeds: int) -> Report:
+def _plans(planner: Planner, states: Tensor, num_seeds: int) -> Report:
     """The cost of plans: mean over states and seeds, spread over seeds, 95% interval over states."""
     _warm_up(planner, states)
     started = time.perf_counter()
@@ -182,7 +185,7 @@ def _plans(planner: nn.Module, states: Tensor, num_seeds: int) -> Report:
 
 
 def _closed_loops(
-    planners: dict[str, nn.Module], states: Tensor, options: Namespace, console: Console
+    planners: dict[str, Planner], states: Tensor, options: Namespace, console: Console
 ) -> tuple[dict[str, Report], Film | None]:
     """A report of each planner, and the film if one is asked for."""
     reports, filmed = {}, {}

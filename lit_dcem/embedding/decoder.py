@@ -12,10 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
-
-
 EDGE = 1e-4
-"""share of the range of an action that counts as its bound, where its logit would be infinite"""
+"""share of an action's range next to each bound where logits are clamped, as they are infinite at the bound"""
 
 
 class ActionDecoder(nn.Module):
@@ -24,10 +22,10 @@ class ActionDecoder(nn.Module):
     Weights start as N(0, (init_scale * 2 / sqrt(fan_in + fan_out))^2), biases at 0. With ``init_scale=1`` an untrained
     decoder hardly leaves the middle of the bounds (figure 7).
 
-    Two options go beyond the paper. With a condition, such as the state that a plan starts from, the plan of z = 0 is
-    a policy's, and a search improves it. With ``blends_rest`` the last number of z is the share of the rest of the
-    last plan: at 0 or less the network decides alone, at 1 the plan is that rest, and between the two they are mixed,
-    before they are squashed. So a plan that is a step older is always in the space that the next search covers.
+    Two options go beyond the paper. With a condition, such as the state that a plan starts from, z = 0 decodes to the
+    actions of a learned policy, which a search improves. With ``blends_rest`` the last number of z is the weight of
+    the rest of the last plan: at 0 or less the plan is the network's, at 1 it is the rest of the last plan, and in
+    between the logits are interpolated. The next search can therefore always find the rest of the last plan.
 
     Args:
         latent_dim: size of z.
@@ -36,15 +34,15 @@ class ActionDecoder(nn.Module):
         hidden_dim: width of the hidden layers (paper: 256).
         num_layers: number of hidden layers (paper: 3).
         activation: "elu" (paper), "relu" or "tanh".
-        init_scale: alpha of figure 7.
-        bias: whether layers have one; without, z = 0 is the middle of the bounds.
+        init_scale: scale of the initial weights, alpha of figure 7.
+        bias: whether layers have a bias; without one, z = 0 decodes to the middle of the bounds.
         lower: bound of every number, or one for each of the A (paper's cartpole: -100 and 100 N).
         upper: as ``lower``.
-        condition_dim: size of what the decoder sees beside z; 0: nothing (paper).
-        blends_rest: let the last number of z mix in the rest of the last plan, where there is one.
+        condition_dim: size of the condition, a second input of the decoder; 0 for none (paper).
+        blends_rest: use the last number of z as the weight of the rest of the last plan.
 
     Raises:
-        ValueError: a size, an activation, a scale or bounds that cannot be.
+        ValueError: a size, an activation, a scale or a bound is out of range.
     """
 
     lower: Tensor
@@ -80,7 +78,7 @@ class ActionDecoder(nn.Module):
         hidden = [(_linear(a, b, init_scale, bias), ACTIVATIONS[activation]()) for a, b in pairwise(widths)]
         last = _linear(hidden_dim, horizon * action_dim, init_scale, bias)
         self.layers = nn.Sequential(*[layer for pair in hidden for layer in pair], last)
-        if condition_dim:  # what the first layer would be multiplied by, if z and the condition were one vector
+        if condition_dim:  # the first layer's weights for the condition, as if z and the condition were concatenated
             self.condition = _linear(condition_dim, hidden_dim, init_scale, bias=False)
 
     def forward(
@@ -93,12 +91,12 @@ class ActionDecoder(nn.Module):
 
         Args:
             latent: z.
-            condition: broadcasts to the batch of z; there must be one if, and only if, the decoder takes one.
-            rest: of the last plan, moved on by a step, within the bounds; broadcasts to the batch of z. Without it, and
-                where it is NaN, the network decides alone.
+            condition: broadcasts to the batch of z; required if ``condition_dim`` is above 0, else forbidden.
+            rest: rest of the last plan, shifted by one step, within the bounds; broadcasts to the batch of z. Where it
+                is missing or NaN, the plan is the network's.
 
         Raises:
-            ValueError: a condition that is missing, not wanted, or of another size.
+            ValueError: the condition does not have the size ``condition_dim``.
         """
         return self.squash(self.logits(latent, condition, rest))
 
@@ -108,7 +106,7 @@ class ActionDecoder(nn.Module):
         condition: Float[Tensor, "*some_batch condition_dim"] | None = None,
         rest: Float[Tensor, "*some_batch horizon action_dim"] | None = None,
     ) -> Float[Tensor, "*batch horizon action_dim"]:
-        """What is squashed to actions: 0 is the middle of the bounds, beyond 4 in size little changes."""
+        """Logits that `squash` maps to actions: 0 is the middle of the bounds, and beyond +-4 actions saturate."""
         self._check_condition(condition)
         own = latent[..., : latent.shape[-1] - self.blends_rest]
         first = self.layers[0](own)
@@ -117,16 +115,16 @@ class ActionDecoder(nn.Module):
         logits = self.layers[1:](first).unflatten(-1, (self.horizon, self.action_dim))
         if rest is None or not self.blends_rest:
             return logits
-        unknown = rest.isnan()  # masked before it is multiplied, since 0 times NaN is a gradient of NaN
+        unknown = rest.isnan()  # masked before the product: 0 * NaN has a NaN gradient
         share = latent[..., -1, None, None].clamp(0, 1).masked_fill(unknown, 0)
         return torch.lerp(logits, self.unsquash(rest.nan_to_num()).to(logits.dtype), share)
 
     def squash(self, logits: Float[Tensor, "*batch horizon action_dim"]) -> Float[Tensor, "*batch horizon action_dim"]:
-        """Numbers of any size to actions within the bounds."""
+        """Actions within the bounds, from logits."""
         return torch.lerp(self.lower, self.upper, logits.to(self.lower.dtype).sigmoid())
 
     def unsquash(self, actions: Float[Tensor, "*b horizon action_dim"]) -> Float[Tensor, "*b horizon action_dim"]:
-        """What `squash` makes these actions of; those at the bounds are taken a little from within."""
+        """Logits of actions, the inverse of `squash`. Actions at a bound count as slightly inside it."""
         share = (actions - self.lower) / (self.upper - self.lower)
         return share.clamp(EDGE, 1 - EDGE).logit()
 

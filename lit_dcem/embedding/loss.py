@@ -1,4 +1,4 @@
-"""The loss of a learned action space: what the points cost that a search through it met."""
+"""The loss of a learned action space: the cost of points that a search of it evaluated."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lit_dcem.solvers.types import Objective, Solution
 class EmbeddingLoss:
     """Weighted mean cost of the answer of a search (the paper's loss), of its best candidate, and of its elites.
 
-    Gradients reach the objective's parameters at each of these points. Those of the answer also go through the search
-    that led to it, if it has a graph; the best candidate and the elites are taken as they are. The answer alone says
-    little about the decoder elsewhere; the elites make it learn all along the way of the search.
+    Gradients reach the objective's parameters at each of these points. For the answer they also pass through the
+    search, if it has a graph; the best candidate and the elites are constants. The answer alone trains the decoder at
+    one point; the elites train it along the whole search.
 
     Args:
         answer: weight of the cost of the answer.
-        best: weight of the cost of the best point met.
+        best: weight of the cost of the best point evaluated.
         elites: weight of the mean cost of the elites of all iterations.
-        num_elites: so many best candidates of each iteration are its elites here.
-        iterations: the answers after the last so many iterations count as the answer (paper: 1).
-        discount: weight of each of them relative to the one after it.
+        num_elites: number of best candidates of each iteration that count as its elites in this loss.
+        iterations: number of last iterations whose means count as the answer (paper: 1).
+        discount: weight of each of these means relative to the next.
 
     Raises:
         ValueError: an option out of range.
@@ -60,7 +60,7 @@ class EmbeddingLoss:
             elites = self._elites(solution).detach()
             parts.append((elites, torch.full((elites.shape[1],), self.elites / elites.shape[1])))
         points, weights = (torch.cat(each, dim) for dim, each in zip((1, 0), zip(*parts, strict=True), strict=True))
-        # All points are evaluated again: without a temperature the search leaves no graph.
+        # All points are evaluated again, because at temperature 0 the search has no graph.
         costs = objective(points)
         weights = weights.to(costs)
         return (costs.mean(0) * weights).sum() / weights.sum()

@@ -18,14 +18,14 @@ def target(x: Tensor) -> Tensor:
 
 
 class RegressionData(pl.LightningDataModule):
-    """Streams random training points; validates on all of them, and tests on ten times as many in between.
+    """Streams random training points. Validates on all training points, and tests on ten times as many in between.
 
     Args:
         num_points: training points, evenly spaced over [0, 2 pi] (paper: 100).
-        batch_size: points an update (paper: 1), drawn without replacement.
-        updates_per_batch: updates in a row on the same points (paper: 3).
+        batch_size: points per update (paper: 1), drawn without replacement.
+        updates_per_batch: consecutive updates on the same points (paper: 3).
         updates_per_epoch: length of an epoch, after which Lightning validates (paper: 100).
-        seed: of the stream of points; torch's own seed if none is given.
+        seed: of the stream of points; by default torch's initial seed.
     """
 
     def __init__(
@@ -74,5 +74,5 @@ class RegressionData(pl.LightningDataModule):
 
 
 def _all_at_once(x: Tensor) -> DataLoader[tuple[Tensor, ...]]:
-    # With a generator of its own a loader leaves the global one alone, which training uses.
+    # A loader with its own generator does not draw from the global one, which training uses.
     return DataLoader(TensorDataset(x, target(x)), batch_size=len(x), generator=torch.Generator())

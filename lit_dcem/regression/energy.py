@@ -19,11 +19,11 @@ class EnergyNetwork(nn.Module):
         hidden_dim: width of the hidden layers.
         num_layers: number of hidden layers.
         x_offset: subtracted from x.
-        x_scale: multiplies x, after the offset; a larger one lets the energy vary faster with x.
+        x_scale: multiplies x after the offset; a larger scale lets the energy vary faster with x.
         y_scale: multiplies y.
 
     Raises:
-        ValueError: a size below 1, or an offset or scale that is not finite, or a scale of 0.
+        ValueError: a size is below 1, an offset or scale is not finite, or a scale is 0.
     """
 
     def __init__(

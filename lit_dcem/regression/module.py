@@ -26,23 +26,23 @@ Batch = tuple[Tensor, Tensor]
 
 
 class EnergyRegression(pl.LightningModule):
-    """Predicts the minimiser of a learned energy, and trains the energy on the squared error of the minimiser.
+    """Predicts by minimising a learned energy, and trains the energy on the squared error of the prediction.
 
-    Logs ``train/loss``, ``val/mse`` (over all points, with the solver as it trains) and ``val/mse_n``, the same after n
-    inner iterations. A prediction starts from y = 0.
+    Logs ``train/loss``, ``val/mse`` (over all points, by ``solver``) and ``val/mse_n``, the same after n inner
+    iterations. A prediction starts from y = 0.
 
     Args:
         solver: finds the minimiser of the energy.
         energy: E(x, y).
-        training_solver: finds it in training, where gradients go through it; ``solver`` if none is given.
-        optimizer: made from the energy's parameters.
+        training_solver: replaces ``solver`` in training, where gradients pass through it; by default ``solver``.
+        optimizer: optimizes the energy's parameters.
         lr_scheduler: steps once an epoch, after validation; one that halves on a plateau watches ``val/mse``.
         initial_std: standard deviation of the first candidates (paper: 7).
-        loss_iterations: the loss takes in the answers after the last so many inner iterations (paper: 1).
-        loss_discount: weight of each of them relative to the one after it.
-        validation_iterations: numbers n of inner iterations to validate with.
-        validation_repeats: draws of the solver's noise to average a validation over.
-        compile: let torch compile the loss, which takes a minute and a C++ compiler, and pays for small batches.
+        loss_iterations: number of last inner iterations whose answers enter the loss (paper: 1).
+        loss_discount: weight of each of these answers relative to the next.
+        validation_iterations: values of n for ``val/mse_n``.
+        validation_repeats: number of noise seeds to average a validation over.
+        compile: compile the loss with `torch.compile`. It takes a minute and a C++ compiler, and helps small batches.
 
     Raises:
         ValueError: an option out of range.
@@ -89,7 +89,7 @@ class EnergyRegression(pl.LightningModule):
         return self.solve(x).mean
 
     def solve(self, x: Float[Tensor, "batch input_dim"], solver: Solver | None = None) -> Solution:
-        """Minimise the energy for each input, with another solver if one is given."""
+        """Minimise the energy for each input, by ``solver`` if one is given."""
         return self._solve(x, self.search.with_solver(solver))
 
     def _solve(self, x: Float[Tensor, "batch input_dim"], search: Search) -> Solution:
@@ -123,7 +123,7 @@ class EnergyRegression(pl.LightningModule):
         self._measure(batch, "test")
 
     def _measure(self, batch: Batch, stage: str) -> None:
-        """Every validation draws the same noise, and training's is left alone."""
+        """Measure with the same noise each time, without touching the random state of training."""
         x, y = batch
         for repeat in range(self.validation_repeats):
             with isolate_rng():

@@ -1,4 +1,4 @@
-"""Pictures of energy-based regression among the curves."""
+"""Pictures of energy-based regression, logged during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class RegressionPlots(pl.Callback):
     """Logs the energy surface (figure 1) and the predictions (figure 6) as images.
 
     Args:
-        every_n_epochs: draw after every so many epochs.
+        every_n_epochs: number of epochs between pictures.
 
     Raises:
         ValueError: ``every_n_epochs`` below 1.

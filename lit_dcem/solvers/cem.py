@@ -1,4 +1,4 @@
-"""The cross-entropy method and its differentiable form: one sampling loop, with a hard or a soft top-k plugged in.
+"""The cross-entropy method and its differentiable form: one sampling loop with a hard or a soft top-k.
 
 Algorithm 1 and section 3 of the DCEM paper. CEM is DCEM at ``temperature=0``; there is no second loop.
 """
@@ -59,58 +59,59 @@ def dcem(
 
     Each iteration draws candidates from a Gaussian, weights them by `lml` of minus their values, and refits mean and
     variance to the weighted candidates (section 3 of the paper). Gradients reach whatever the objective depends on,
-    ``mean``, ``std`` and ``temperature``. Problems do not influence each other. Half precision ``mean`` and ``std`` are
-    widened to float32.
+    ``mean``, ``std`` and ``temperature``. Problems are independent of each other. Half precision
+    ``mean`` and ``std`` are widened to float32.
 
-    A candidate that is NaN or infinite, or has such a value, is broken: it gets weight 0 and gradient 0. In an
-    iteration that has nothing else, a problem keeps its distribution. A problem of which all candidates are broken is
-    answered with NaN by itself.
+    A candidate is broken if it, or its value, is NaN or infinite: it gets weight 0 and gradient 0. If all candidates
+    of an iteration are broken, the problem keeps its distribution. If all candidates of all iterations are broken, the
+    solution of that problem is NaN; other problems are not affected.
 
-    An objective's own derivative may be NaN at a broken candidate, and then stays NaN when multiplied by 0 (the square
-    root of a negative number). In eager mode on the CPU the objective is therefore called again, if a value that needs
-    a gradient is broken, with each broken candidate moved onto the best one of its problem. Elsewhere looking would
-    stall the stream or break the graph, and where the problem itself is NaN nothing helps: there the objective has to
-    keep NaN out of its own derivative.
+    The derivative of an objective may be NaN at a broken candidate (the square root of a negative number), and NaN
+    times weight 0 is still NaN. In eager mode on the CPU, if a broken value needs a gradient, the objective is
+    therefore called again with each broken candidate replaced by the best one of its problem. On accelerators and in
+    compiled graphs, where checking would cost a synchronisation or a graph break, and for problems that are
+    themselves NaN, the objective must keep NaN out of its own derivative.
 
     Args:
         objective: maps candidates ``[B, N, D]`` to values ``[B, N]``.
         mean: of the first sampling distribution, ``[B, D]``.
         std: of the first sampling distribution, ``[B, D]`` or one number; zeros are allowed.
         num_candidates: candidates in an iteration, or one number for each iteration (the schedule of iCEM).
-        num_elites: what the weights sum to, from 1 to the number of candidates.
-        num_iterations: how often the distribution is sampled and refitted.
-        temperature: of the soft top-k: weights see ``-values / temperature``. 0 is the hard top-k, that is CEM.
-            A tensor is positive and broadcasts against ``[B, 1]``.
-        lower: bound, a number or numbers that broadcast against ``[B, D]``; candidates and answer are clamped to it.
+        num_elites: number of elites, from 1 to the number of candidates; the weights sum to it.
+        num_iterations: number of times the distribution is sampled and refitted.
+        temperature: of the soft top-k, which divides the values by it. 0 is the hard top-k, that is CEM. A tensor must
+            be positive and broadcast against ``[B, 1]``.
+        lower: bound of candidates and answer, a number or numbers that broadcast against ``[B, D]``.
         upper: as ``lower``, and above it.
-        standardize: subtract the mean of a problem's values and divide by their standard deviation, in each iteration,
-            so that the temperature does not depend on the scale of the objective.
-        min_std: least standard deviation after a refit.
-        momentum: share of the old mean and standard deviation in the new ones, in [0, 1).
-        num_kept: so many of the best candidates of an iteration take part in the next one, in place of fresh ones.
-        warm_start: candidates ``[B, M, D]`` that take part in the first iteration, in place of fresh ones.
-        noise_exponent: the noise has power ``1 / frequency ** noise_exponent`` along time (0 white, 1 pink, 2 red),
-            for answers that are ``horizon`` steps of actions, time first.
-        horizon: time steps in D, for coloured noise.
-        grad_iterations: differentiate the last so many iterations only; the others run without a graph.
-        checkpoint: recompute each iteration in the backward pass: memory hardly grows with the iterations. What the
-            objective draws from torch's global generators or from ``generator`` is drawn again. Other random numbers
-            cannot be: on the CPU in eager mode values that differ raise, elsewhere the gradient is wrong.
-        trace: return every iteration, too.
-        common_noise: all problems of the batch see the same noise (common random numbers), so that with the same seed
-            an answer does not depend on what else is in the batch; else each sees its own.
-        require_finite: raise if a problem has no finite value, instead of answering it with NaN. This reads values
-            back, which an accelerator has to wait for, and which ``torch.compile(fullgraph=True)`` and
-            ``torch.func.vmap`` do not allow.
-        generator: the only source of randomness; the global one if none is given.
+        standardize: shift and scale each problem's values to mean 0 and standard deviation 1 in each iteration, so that
+            the temperature does not depend on the scale of the objective.
+        min_std: lower bound of the standard deviation after a refit.
+        momentum: weight of the old mean and standard deviation in the new ones, in [0, 1).
+        num_kept: number of best candidates of an iteration that replace fresh ones in the next iteration.
+        warm_start: candidates ``[B, M, D]`` that replace fresh ones in the first iteration.
+        noise_exponent: noise has power ``1 / frequency ** noise_exponent`` along time (0 white, 1 pink, 2 red). A point
+            is then ``horizon`` steps of actions, time first.
+        horizon: number of time steps in D, for coloured noise.
+        grad_iterations: number of last iterations to differentiate; earlier ones run without a graph. None: all.
+        checkpoint: recompute each iteration in the backward pass, so that memory hardly grows with the number of
+            iterations. Random numbers that the objective draws from torch's global generators or from ``generator``
+            are reproduced. Others are not: in eager mode on the CPU, different values raise an error; elsewhere the
+            gradient is wrong.
+        trace: also return every iteration.
+        common_noise: give all problems of the batch the same noise (common random numbers), so that with the same seed
+            an answer does not depend on the rest of the batch.
+        require_finite: raise if a problem has no finite value, instead of returning NaN. This reads values back, which
+            synchronises an accelerator and which ``torch.compile(fullgraph=True)`` and ``torch.func.vmap`` do not
+            allow.
+        generator: source of all noise; torch's global generator if None.
 
     Returns:
         a `Solution`; its ``mean`` is the paper's answer.
 
     Raises:
-        ValueError: an option out of range, a shape that does not fit, or, if asked for, a problem without a finite
-            value. Values of tensors (bounds, std, temperature) are checked on the CPU in eager mode.
-        RuntimeError: in the backward pass, a checkpointed objective that gives other values when called again.
+        ValueError: an option is out of range, a shape does not fit, or, with ``require_finite``, a problem has no
+            finite value. Values of tensors (bounds, std, temperature) are checked in eager mode on the CPU only.
+        RuntimeError: in the backward pass, if a checkpointed objective returns other values than before.
     """
     check_options(
         num_candidates, num_elites, num_iterations, temperature, lower, upper, min_std, momentum, num_kept,
@@ -143,14 +144,14 @@ def dcem(
 
 
 def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any) -> Solution:
-    """`dcem` with the hard top-k, ``temperature=0``: takes all its other options and returns the same `Solution`."""
+    """`dcem` with the hard top-k (``temperature=0``). It takes the other options of `dcem`."""
     return dcem(objective, mean, std, temperature=0.0, **options)
 
 
 class DCEM(Solver):
-    """`dcem` as a module that holds its options, described there; NumPy's numbers and arrays become Python's.
+    """`dcem` as a module that stores its options, which are described there.
 
-    ``options`` has all of them by name.
+    The attribute ``options`` maps the name of every option to its value. NumPy values are stored as Python ones.
 
     Raises:
         ValueError: an option out of range.
@@ -189,7 +190,7 @@ class DCEM(Solver):
         return dcem(objective, mean, std, **self.options)
 
     def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
-        """Points within the bounds of the search."""
+        """Points clamped to the bounds of the search."""
         return clamped(points, as_bounds(self.options["lower"], self.options["upper"], points))
 
     @property
@@ -199,7 +200,7 @@ class DCEM(Solver):
 
     @property
     def is_differentiable(self) -> bool:
-        """Whether gradients pass through the search: at temperature 0, that is CEM, none do."""
+        """Whether gradients pass through the search; at temperature 0 (CEM) they do not."""
         return isinstance(self.temperature, Tensor) or self.temperature != 0
 
     def replace(self, **changes: Any) -> DCEM:
@@ -231,7 +232,7 @@ class DCEM(Solver):
 OPTIONS = {p.name: p.default for p in inspect.signature(dcem).parameters.values() if p.kind is p.KEYWORD_ONLY}
 """The options of `dcem` and their defaults."""
 CHECKED = tuple(inspect.signature(check_options).parameters)
-"""options that make sense or not whatever the problem"""
+"""names of the options that can be checked without a problem"""
 # Each option is described once, at dcem; the help of the command line reads this.
 DCEM.__init__.__doc__ = f"Hold the options.\n\n{arguments_of(dcem, OPTIONS)}"
 

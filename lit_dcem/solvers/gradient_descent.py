@@ -1,4 +1,4 @@
-"""Unrolled gradient descent: the baseline of section 2, as a solver that is exchangeable with `dcem`."""
+"""Unrolled gradient descent: the baseline of section 2, as a solver that can replace `dcem`."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def unrolled_gd(
 ) -> Solution:
     """Take ``num_steps`` steps of gradient descent on ``objective``, and let gradients through all of them.
 
-    The outer derivative is of second order in the objective, by torch's own double backward. Where gradients are
-    disabled the steps are taken all the same, without a graph. Problems do not influence each other: where values are
-    not finite, ``best`` is NaN, and so is all that follows a gradient of NaN.
+    The outer derivative uses second derivatives of the objective, by torch's double backward. With gradients disabled,
+    the same steps are taken without a graph. Problems are independent of each other: ``best`` is NaN where no value is
+    finite, and every iterate after a NaN gradient is NaN.
 
     Args:
-        objective: maps candidates ``[B, N, D]`` to values ``[B, N]``; here N is 1.
+        objective: maps candidates ``[B, N, D]`` to values ``[B, N]``; N is 1.
         initial: first iterate, ``[B, D]``.
-        num_steps: steps to take, 0 or more.
+        num_steps: number of steps, at least 0.
         lr: step size.
         lower: bound, a number or numbers that broadcast against ``[B, D]``; every iterate is clamped to it (projected
             gradient descent).
         upper: as ``lower``, and above it.
-        trace: return every iterate, too, as iterations with a single candidate.
+        trace: also return every iterate, as an iteration with a single candidate.
 
     Returns:
         a `Solution`: ``mean`` is the last iterate, ``std`` is zero.
 
     Raises:
-        ValueError: an option or a shape out of range.
+        ValueError: an option is out of range, or a shape does not fit.
         RuntimeError: under ``torch.inference_mode()``, which forbids the inner gradients.
     """
     _check(num_steps, lr, lower, upper)
@@ -67,14 +67,14 @@ def unrolled_gd(
 
 
 class UnrolledGD(Solver):
-    """`unrolled_gd` as a module that holds the options, NumPy's numbers and arrays among them as Python's.
+    """`unrolled_gd` as a module that stores its options. NumPy values are stored as Python ones.
 
     Args:
-        num_steps: steps to take.
+        num_steps: number of steps, at least 0.
         lr: step size.
         lower: bound of every iterate, a number or numbers that broadcast against ``[B, D]``.
         upper: as ``lower``, and above it.
-        trace: return every iterate, too.
+        trace: also return every iterate.
 
     Raises:
         ValueError: an option out of range.
@@ -97,7 +97,7 @@ class UnrolledGD(Solver):
         self.trace = trace
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor | None = None) -> Solution:
-        """Solve from ``mean``. ``std`` is not used: it is there to make the solvers exchangeable."""
+        """Solve from ``mean``. ``std`` is ignored; it makes the solvers interchangeable."""
         return unrolled_gd(objective, mean, **self._options())
 
     def replace(self, **changes: Any) -> UnrolledGD:

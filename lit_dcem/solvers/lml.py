@@ -27,7 +27,7 @@ from lit_dcem.solvers.ranking import is_free_to_look, nan_where_nothing_is_finit
 
 try:
     import numpy as np
-except ImportError:  # torch does not need it, and neither do we
+except ImportError:  # optional for torch and for us
     np = None
 
 _LN_2 = math.log(2)
@@ -36,20 +36,20 @@ _NEWTON_STEPS = {torch.float32: 4, torch.float64: 5}
 
 
 def lml(scores: Float[Tensor, "*batch n"], k: int, temperature: float | Tensor = 1.0) -> Float[Tensor, "*batch n"]:
-    """Weights of a soft top-k: ``argmax_y scores . y + temperature * H_b(y)`` over ``0 < y < 1, sum y = k``.
+    """Weights of a soft top-k, ``argmax_y scores . y + temperature * H_b(y)`` over ``0 < y < 1, sum y = k``.
 
     ``H_b`` is the sum of binary entropies. The solution is ``y_i = sigmoid((scores_i + nu) / temperature)`` with the
     one ``nu`` that makes the weights sum to k. As the temperature goes to 0 the weights become the hard top-k, as it
     grows they become k / n.
 
-    A score that is NaN or infinite marks a broken candidate: it counts as worst, whatever its sign, and gets weight 0
-    and gradient 0. With fewer than k finite scores in a row, each of them gets weight 1. A row with no finite score
-    becomes NaN by itself; a loss that leaves the row out has gradient 0 there.
+    A score that is NaN or infinite (of either sign) marks a broken candidate, which gets weight 0 and gradient 0. If a
+    row has fewer than k finite scores, each of them gets weight 1. A row without a finite score becomes NaN; other rows
+    are not affected, and a loss that leaves the row out has gradient 0 there.
 
     Args:
         scores: any number of leading dimensions; larger scores get larger weights. Half precision is computed in
             float32.
-        k: what the weights sum to, from 1 to n.
+        k: sum of the weights, from 1 to n.
         temperature: positive; a tensor must broadcast against ``[*batch, 1]`` (one temperature a row at most). Its
             values are checked on the CPU in eager mode only.
 
@@ -117,7 +117,7 @@ class _Projection(torch.autograd.Function):
             return _all_of(scores)
         ordered = _sort(scores)
         centre, rest = _midpoint(ordered, k)
-        # Powers of 2: MKL, which has exp and log, wakes other threads even for a hundred numbers.
+        # Powers of 2, because MKL computes exp and log and starts other threads even for a hundred numbers.
         distance = ordered.sub_(centre).sub_(rest).div_(temperature * _LN_2).abs_()
         nu = _newton(distance.exp2_(), k).log2_().mul_(_LN_2)
         logits = scores.sub_(centre).add_(nu * temperature - rest).div_(temperature)
@@ -185,7 +185,7 @@ def _sort(scores: Tensor) -> Tensor:
 
 
 def _midpoint(ordered: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The point midway between the k-th and the next score, ``[*batch, 1]``, and what rounding took from it.
+    """The point midway between the k-th and the next score, ``[*batch, 1]``, and its rounding error.
 
     Kept as a sum of two so that scores with a large common offset lose nothing: score - midpoint is exact nearby.
     A missing next score counts as the lowest finite number, which puts all the weight on the others.

@@ -12,8 +12,8 @@ def coloured_noise(
     """Noise ``[B, N, D]`` of unit variance with power spectrum ``1 / frequency ** exponent`` along time.
 
     D is ``horizon`` steps times the action size, time first. White for ``exponent=0``. Source: Timmer and Koenig 1995,
-    as used in iCEM (Pinneri et al. 2020, section 3.1). The mean over the horizon is noise too: frequency 0 has the
-    power of the lowest other one.
+    as used in iCEM (Pinneri et al. 2020, section 3.1). The mean over the horizon is also random: frequency 0 has the
+    power of the lowest frequency above it.
     """
     white = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
     if exponent == 0:

@@ -1,4 +1,4 @@
-"""What the solvers accept: each rule stated with the value that broke it."""
+"""Checks of the solvers' options. Each error states the rule and the value that broke it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lit_dcem.solvers.types import Bound
 
 
 def require(holds: bool, rule: str, *got: object) -> None:
-    """Raise a ValueError of one sentence, the rule and then what came, unless the rule holds."""
+    """Raise a ValueError that states the rule and the values got, unless the rule holds."""
     if not holds:
         raise ValueError(f"{rule}, got {' and '.join(map(str, got))}.")
 
 
 def require_each(holds: Tensor, rule: str, *got: Tensor) -> None:
-    """`require` for every element, with the first values that break the rule; only where looking costs nothing."""
+    """`require` for every element; the error shows the first values that break the rule. Checks on the CPU only."""
     if is_free_to_look(holds) and not holds.all():
         first = int(holds.logical_not().flatten().nonzero()[0])
         require(False, rule, *(each.expand(holds.shape).flatten()[first].item() for each in got))
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as Python's, sequences as lists; anything else as it is."""
+    """NumPy numbers and arrays as Python ones, sequences as lists; anything else unchanged."""
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
     if not isinstance(value, Tensor) and hasattr(value, "tolist"):
@@ -38,7 +38,7 @@ def plain(value: Any) -> Any:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """A count as an int: of NumPy, too, and a float without a fraction."""
+    """A count as an int; also accepts NumPy integers and floats without a fraction."""
     if isinstance(value, int):
         return value
     try:
@@ -73,9 +73,9 @@ def check_options(
     horizon: int,
     grad_iterations: int | None,
 ) -> None:
-    """Raise a ValueError for options of `dcem` that make no sense, alone or together.
+    """Raise a ValueError for options of `dcem` that are out of range or contradict each other.
 
-    Of tensors, the values are checked where reading them costs nothing: on the CPU, in eager mode.
+    Values of tensors are checked in eager mode on the CPU only.
     """
     counts = {"num_iterations": num_iterations, "num_elites": num_elites, "num_kept": num_kept, "horizon": horizon}
     for name, count in counts.items():
@@ -101,7 +101,7 @@ def check_options(
 
 
 def check_temperature(temperature: float | Tensor, least: Literal["positive", "at least 0"] = "positive") -> None:
-    """Raise a ValueError for a temperature that is not finite, or too low; in a tensor all must be positive."""
+    """Raise a ValueError for a temperature that is not finite or too low; those in a tensor must be positive."""
     if not isinstance(temperature, Tensor):
         is_low = temperature < 0 or (temperature == 0 and least == "positive")
         require(not is_low and temperature < math.inf, f"temperature must be {least} and finite", temperature)
@@ -111,7 +111,7 @@ def check_temperature(temperature: float | Tensor, least: Literal["positive", "a
 
 
 def check_bounds(lower: Bound, upper: Bound) -> None:
-    """Raise a ValueError for bounds that are not numbers, or the wrong way round; a missing one is infinite."""
+    """Raise a ValueError for bounds that are not numbers, or where lower is not below upper; None is infinite."""
     rule = "lower must be below upper"
     low = -math.inf if lower is None else lower
     high = math.inf if upper is None else upper

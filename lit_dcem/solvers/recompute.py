@@ -1,4 +1,4 @@
-"""An iteration without its graph: computed again in the backward pass, with the same random numbers."""
+"""Gradient checkpointing of an iteration: recomputed in the backward pass with the same random numbers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lit_dcem.solvers.types import Iteration
 
 
 def recomputed(refit: Refit, state: State, noise: Tensor, generator: torch.Generator | None) -> tuple[State, Iteration]:
-    """``refit(state, noise)``, of which only the result is held until the backward pass.
+    """``refit(state, noise)``, keeping only the result until the backward pass recomputes the rest.
 
-    What the objective draws from torch's global generators or from ``generator`` is drawn again. In eager mode on the
-    CPU, the values are compared with the first ones.
+    Random numbers that the objective draws from torch's global generators or from ``generator`` are reproduced. In
+    eager mode on the CPU, the recomputed values are compared with the first ones.
 
     Raises:
-        RuntimeError: in the backward pass, if the values are other ones.
+        RuntimeError: in the backward pass, if the values differ.
     """
     if torch.compiler.is_compiling():
         return checkpoint(refit, state, noise, use_reentrant=False)  # pyright: ignore[reportReturnType]
@@ -48,7 +48,7 @@ def recomputed(refit: Refit, state: State, noise: Tensor, generator: torch.Gener
 
 @contextmanager
 def _rewound(generator: torch.Generator | None, start: Tensor | None) -> Iterator[None]:
-    """Let the generator draw what it drew from ``start`` on, and then go on where it is now."""
+    """Rewind the generator to ``start``, and restore its present state afterwards."""
     if generator is None or start is None:
         yield
         return
@@ -64,5 +64,5 @@ def _require_same(before: Tensor, again: Tensor) -> None:
     if not is_free_to_look(again) or torch.allclose(before, again, equal_nan=True):
         return
     largest = (before - again).abs().nan_to_num().amax().item()
-    rule = "checkpoint=True needs an objective that draws from torch's global generator or the solver's, or not at all"
-    raise RuntimeError(f"{rule}, got values that differ by up to {largest:.3g} when they were computed again.")
+    rule = "checkpoint=True needs an objective that is deterministic, or draws from torch's or the solver's generator"
+    raise RuntimeError(f"{rule}, got values that differ by up to {largest:.3g} when recomputed.")

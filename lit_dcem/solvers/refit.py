@@ -20,19 +20,19 @@ Bounds = tuple[float | Tensor | None, float | Tensor | None]
 
 @dataclass(frozen=True)
 class State:
-    """What one iteration hands to the next."""
+    """State passed from one iteration to the next."""
 
     mean: Float[Tensor, "batch dim"]
     std: Float[Tensor, "batch dim"]
     kept: Float[Tensor, "batch kept dim"] | None
-    """candidates that take part in the next iteration again"""
+    """candidates that take part in the next iteration"""
 
 
 @dataclass(frozen=True)
 class Refit:
     """``(state, noise) -> (state, iteration)``; the fields are the options of `dcem`.
 
-    A problem without a candidate that is not broken keeps its distribution as it is.
+    A problem whose candidates are all broken keeps its distribution.
     """
 
     objective: Objective
@@ -53,7 +53,7 @@ class Refit:
         points, broken = candidates, None
         if not known_to_be_finite(candidates, values):
             values, broken = set_aside(self.objective, candidates, values)
-            # Weight 0 alone would not do: 0 * NaN is NaN.
+            # Weight 0 is not enough: 0 * NaN is NaN.
             points = torch.where(broken.unsqueeze(-1), state.mean.detach().unsqueeze(1), candidates)
         weights = self._weigh(values, broken)
         mean, std = self._fit(state, points, weights)
@@ -73,11 +73,11 @@ class Refit:
         )
 
     def _weigh(self, values: Tensor, broken: Tensor | None) -> Tensor:
-        """The only difference between CEM and DCEM: a hard or a soft top-k of minus the values; broken ones get 0."""
+        """Weights: a hard (CEM) or a soft (DCEM) top-k of minus the values, 0 for broken ones."""
         is_hard = not isinstance(self.temperature, Tensor) and self.temperature == 0
         if broken is not None:
             hopeless = broken.all(-1, keepdim=True)
-            values = torch.where(hopeless, 0, values)  # any finite numbers will do: `__call__` takes no notice
+            values = torch.where(hopeless, 0, values)  # any finite numbers: `__call__` ignores them
             broken = broken & ~hopeless
         scores = _standardized(values, broken) if self.standardize and not is_hard else -values
         if broken is not None:
@@ -87,7 +87,7 @@ class Refit:
     def _fit(self, state: State, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Maximum likelihood of a diagonal Gaussian under the weights, with momentum and bounds.
 
-        The weights sum to ``num_elites``, or to less if fewer candidates are finite; the sum has no derivative.
+        The weights sum to ``num_elites``, or to less if fewer candidates are finite; the sum is treated as a constant.
         """
         share = (weights / weights.detach().sum(-1, keepdim=True)).unsqueeze(-1)
         mean = (share * points).sum(1)
@@ -115,14 +115,14 @@ def evaluate(objective: Objective, candidates: Float[Tensor, "batch n dim"]) -> 
         ValueError: the objective returned another shape than ``[B, N]``.
     """
     values = objective(candidates)
-    rule = "objective must return one value a candidate"
+    rule = "objective must return one value per candidate"
     shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
     require(shape == list(candidates.shape[:2]), rule, f"{shape} for candidates {list(candidates.shape)}")
     return values.to(candidates.dtype)
 
 
 def known_to_be_finite(candidates: Tensor, values: Tensor) -> bool:
-    """Whether a look, where it costs nothing, shows that no candidate is broken."""
+    """Whether no candidate is broken, as far as that can be checked for free; false where it cannot."""
     return is_free_to_look(values) and all(math.isfinite(each.detach().sum().item()) for each in (values, candidates))
 
 
@@ -132,11 +132,11 @@ def set_aside(
     values: Float[Tensor, "batch n"],
     spare: Float[Tensor, "batch dim"] | None = None,
 ) -> tuple[Float[Tensor, "batch n"], Bool[Tensor, "batch n"]]:
-    """Values from which broken candidates let no gradient through, and which ones are broken: NaN or infinite.
+    """The values without gradients at broken candidates, and a mask of the candidates that are broken (not finite).
 
-    The objective's own derivative may be NaN at a broken candidate, and stays NaN when multiplied by the gradient 0
-    (the square root of a negative number). Where looking costs nothing, the objective is called again with each
-    broken candidate moved onto the ``spare`` point of its problem, or the best candidate if there is none.
+    The derivative of the objective may be NaN at a broken candidate (the square root of a negative number), and NaN
+    times gradient 0 is still NaN. Where reading values is free, the objective is therefore called again with each
+    broken candidate replaced by the ``spare`` point of its problem, by default the best candidate.
     """
     finite = candidates.detach().isfinite().all(-1)
     values = torch.where(finite, values, math.nan)
@@ -151,7 +151,7 @@ def set_aside(
 
 
 def best_of(points: Float[Tensor, "batch n dim"], values: Float[Tensor, "batch n"]) -> tuple[Tensor, Tensor]:
-    """The point of least finite value of each problem ``[B, D]``, and the value ``[B]``; any, if none is finite."""
+    """The point of least finite value of each problem ``[B, D]`` and its value ``[B]``; any point if none is finite."""
     index = rank_finite(-values).argmax(1, keepdim=True)
     best = points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
     return best.squeeze(1), values.gather(1, index).squeeze(1)
@@ -166,19 +166,18 @@ def as_bounds(lower: Bound, upper: Bound, points: Float[Tensor, "batch dim"]) ->
 
 
 def clamped(points: Tensor, bounds: Bounds) -> Tensor:
-    """Points within the bounds."""
+    """Points clamped to the bounds."""
     lower, upper = bounds
     return points if lower is None and upper is None else torch.clamp(points, lower, upper)  # pyright: ignore
 
 
 def _standardized(values: Tensor, broken: Tensor | None) -> Tensor:
-    """Minus the values, with mean 0 and variance 1 in each row, whatever their offset and scale; 0 in a constant row.
+    """Minus the values, standardized to mean 0 and variance 1 in each row; 0 in a constant row.
 
-    Broken ones take part as the worst of the row. At first each row is moved and scaled to [0, 1], so that neither
-    rounding nor the squares depend on offset and scale. That changes no derivative, as the result does not depend on
-    either.
+    Broken values count as the worst of their row. Each row is first shifted and scaled to [0, 1], so that rounding and
+    overflow do not depend on offset and scale. This changes no derivative, because the result is invariant to both.
     """
-    scores = values * -0.5  # half of them, so that no difference overflows
+    scores = values * -0.5  # halved, so that no difference overflows
     if broken is not None:
         worst = torch.where(broken, math.inf, scores).amin(-1, keepdim=True)
         scores = torch.where(broken, worst, scores)

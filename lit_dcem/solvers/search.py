@@ -42,7 +42,7 @@ class Search:
     def solve(
         self,
         objective: Objective,
-        like: Float[Tensor, batch * any],
+        like: Float[Tensor, "batch ..."],
         dim: int,
         mean: Float[Tensor, "batch dim"] | None = None,
         **changes: Any,

@@ -1,4 +1,4 @@
-"""What a solver takes and returns."""
+"""Types that solvers take and return."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor
 
 if TYPE_CHECKING or find_spec("numpy"):
     from numpy import ndarray
-else:  # torch does not need it, and neither do we
+else:  # optional for torch and for us
     ndarray = Tensor
 
 Objective = Callable[[Tensor], Tensor]
 """``objective(candidates [B, N, D]) -> values [B, N]``, to be minimised; row b holds the candidates of problem b."""
 
 Bound = float | Sequence[float] | ndarray | Tensor | None
-"""of points ``[B, D]``: one number, or numbers that broadcast against them; None for no bound"""
+"""bound of points ``[B, D]``: a number, or numbers that broadcast against the points; None for no bound"""
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration of a solver: the distribution it drew from, what it drew, and what it thought of it."""
+    """One iteration of a solver: its sampling distribution, the candidates, and their values and weights."""
 
     mean: Float[Tensor, "batch dim"]
     """mean of the sampling distribution, before the refit"""
@@ -33,19 +33,19 @@ class Iteration:
     """standard deviation of the sampling distribution, before the refit"""
     candidates: Float[Tensor, "batch candidates dim"]
     values: Float[Tensor, "batch candidates"]
-    """NaN or infinite for a broken candidate; NaN for one that is itself not finite"""
+    """NaN or infinite for a broken candidate; NaN if the candidate itself is not finite"""
     weights: Float[Tensor, "batch candidates"]
-    """share of each candidate in the refit: hard (0 or 1) at ``temperature=0``, 0 for a broken one
+    """weight of each candidate in the refit: 0 or 1 at ``temperature=0``, 0 for a broken one
 
-    They sum to ``num_elites``, or to the number of candidates that are not broken, if those are fewer.
+    The weights sum to ``num_elites``, or to the number of candidates that are not broken if there are fewer.
     """
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver returns: the minimiser it found for each of the B problems of the batch.
+    """The minimiser that a solver found for each of the B problems of a batch.
 
-    A problem of which `dcem` finds no candidate with a finite value is NaN in every field, the trace excepted.
+    If `dcem` finds no finite value for a problem, that row is NaN in every field but the trace.
     """
 
     mean: Float[Tensor, "batch dim"]
@@ -55,11 +55,11 @@ class Solution:
     value: Float[Tensor, " batch"]
     """objective at ``mean``"""
     best: Float[Tensor, "batch dim"]
-    """the point of least value the solver met, ``mean`` included"""
+    """the point of least value among all candidates and ``mean``"""
     best_value: Float[Tensor, " batch"]
-    """objective at ``best``, as met during the search"""
+    """objective at ``best``, as evaluated during the search"""
     trace: tuple[Iteration, ...] | None = None
-    """every iteration, when asked for"""
+    """every iteration, if the solver was asked for a trace"""
 
     @property
     def iterates(self) -> Float[Tensor, "iterates batch dim"]:

@@ -105,9 +105,9 @@ def test_shapes_that_do_not_fit_raise_one_sentence(start: tuple, options: dict, 
 
 
 def test_an_objective_of_the_wrong_shape_raises() -> None:
-    with pytest.raises(ValueError, match=r"^objective must return one value a candidate, got \[3\] for .*\.$"):
+    with pytest.raises(ValueError, match=r"^objective must return one value per candidate, got \[3\] for .*\.$"):
         dcem(lambda x: x.sum((1, 2)), *START, **OPTIONS)
-    with pytest.raises(ValueError, match=r"^objective must return one value a candidate, got float for .*\.$"):
+    with pytest.raises(ValueError, match=r"^objective must return one value per candidate, got float for .*\.$"):
         dcem(lambda x: 1.0, *START, **OPTIONS)
 
 
@@ -139,5 +139,5 @@ def test_shapes_that_do_not_fit_gradient_descent_raise_one_sentence() -> None:
         unrolled_gd(lambda x: x.sum(-1), torch.zeros(2))
     with pytest.raises(ValueError, match=r"^initial must be floating point, got torch\.int64\.$"):
         unrolled_gd(lambda x: x.sum(-1), START[0].long())
-    with pytest.raises(ValueError, match=r"^objective must return one value a candidate, got \[3\] for .*\.$"):
+    with pytest.raises(ValueError, match=r"^objective must return one value per candidate, got \[3\] for .*\.$"):
         unrolled_gd(lambda x: x.sum((1, 2)), START[0])

@@ -298,5 +298,8 @@ def test_checkpointing_replays_the_generator_of_the_solver() -> None:
 
 def test_checkpointing_refuses_randomness_that_it_cannot_replay() -> None:
     own = seeded(9)
-    with pytest.raises(RuntimeError, match=r"^checkpoint=True needs an objective that draws from .*, got values that"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"^checkpoint=True needs an objective that is deterministic, or draws from .*, got values that",
+    ):
         noisy_gradient(lambda x: torch.randn(x.shape, generator=own), True, None)

@@ -18,13 +18,13 @@ from lit_dcem.training.statistics import mean_and_interval
 
 Row = Mapping[str, Any]
 SEARCHES = {"val/cost_trained": "searched as trained", "val/cost_hard": "searched at temperature 0"}
-"""what a decoder is measured by: a row of panels each"""
+"""metrics of a decoder, one row of panels each, and their titles"""
 COLUMNS = ("condition_dim", "num_candidates", "num_iterations", "temperature", *SEARCHES)
 LOSS = "loss"
 APART = 0.03
-"""of the marks of two temperatures, as a share of a decade"""
+"""distance between the marks of two temperatures, as a share of a decade"""
 ROOM = 1.4
-"""factor by which the axis goes on beyond the first and last marks"""
+"""factor by which the axis extends beyond the first and last marks"""
 
 
 def read_study(path: Path) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def search_costs(runs: Sequence[Row]) -> Figure:
 def _draw(axis: Axes, rows: Iterable[Row], measure: str, shades: Mapping[float, str]) -> None:
     axis.set_xscale("log")
     for (temperature,), ours in grouped(sorted(rows, key=_trajectories), "temperature"):
-        # Marks stand a little apart, so that intervals can be told from each other.
+        # Marks are shifted a little, so that their intervals do not overlap.
         apart = 10 ** (APART * (list(shades).index(temperature) - (len(shades) - 1) / 2))
         marks: dict[float, list[float]] = {}
         for row in ours:

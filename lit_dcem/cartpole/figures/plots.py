@@ -1,4 +1,4 @@
-"""Pictures of the cartpole's embedding among the curves."""
+"""Pictures of the cartpole's embedding, logged during training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CartpolePlots(pl.Callback):
     latent space, if that is a plane.
 
     Args:
-        every_n_epochs: draw after every so many epochs.
+        every_n_epochs: number of epochs between pictures.
 
     Raises:
         ValueError: ``every_n_epochs`` below 1.

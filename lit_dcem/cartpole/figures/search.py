@@ -1,4 +1,4 @@
-"""Figures 2, 7 and 10: what decoders of cartpole forces put out, and the cost surfaces over their latent spaces."""
+"""Figures 2, 7 and 10: outputs of decoders of cartpole forces, and cost surfaces over their latent spaces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FULL_SPACE = DCEM(
 )
 """CEM over the forces themselves [N]"""
 SCALES = (1, 2, 4, 6)
-"""alpha of figure 7: what the initial weights are multiplied by"""
+"""alpha of figure 7, the factors of the initial weights"""
 ROWS: tuple[tuple[Literal["elu", "relu", "tanh"], str], ...] = (("elu", "ELU"), ("relu", "ReLU"), ("tanh", "tanh"))
 """activations of figure 7, and their names"""
 
