@@ -27,7 +27,7 @@ from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.phases.policy_gradient import Plan
 from lit_dcem.planet.phases.ppo import log_density
 from lit_dcem.planet.planning.imagination import imagined_returns
-from lit_dcem.planet.planning.planner import Rest
+from lit_dcem.planet.planning.problem import Rest
 
 STD = 0.5
 """of the first candidates, the planner's default"""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from lit_dcem.solvers.cem import DCEM, cem, dcem
     from lit_dcem.solvers.gradient_descent import UnrolledGD, unrolled_gd
     from lit_dcem.solvers.lml import LML, lml
+    from lit_dcem.solvers.search import Search
+    from lit_dcem.solvers.solver import Solver
     from lit_dcem.solvers.types import Iteration, Objective, Solution
 
 _HOMES = {
@@ -73,7 +75,9 @@ _HOMES = {
     "RegressionData": "regression.data",
     "RegressionPlots": "regression.plots",
     "Rollouts": "planet.data.rollouts",
+    "Search": "solvers.search",
     "Solution": "solvers.types",
+    "Solver": "solvers.solver",
     "UnrolledGD": "solvers.gradient_descent",
     "ValueEnsemble": "planet.model.value",
     "ValueHead": "planet.model.value",
@@ -115,7 +119,9 @@ __all__ = [
     "RegressionData",
     "RegressionPlots",
     "Rollouts",
+    "Search",
     "Solution",
+    "Solver",
     "UnrolledGD",
     "ValueEnsemble",
     "ValueHead",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,7 +18,8 @@ from lit_dcem.cartpole.states import CartpoleStates
 from lit_dcem.embedding.decoder import ActionDecoder
 from lit_dcem.embedding.loss import EmbeddingLoss
 from lit_dcem.solvers.cem import DCEM
-from lit_dcem.solvers.iterates import check_horizon
+from lit_dcem.solvers.search import Answer, Search
+from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Objective, Solution
 from lit_dcem.training.optimizing import check_data, check_precision, optimize
 from lit_dcem.training.start import start_from
@@ -67,12 +67,12 @@ class CartpoleEmbedding(pl.LightningModule):
     def __init__(
         self,
         decoder: ActionDecoder,
-        solver: DCEM,
-        training_solver: DCEM | None = None,
+        solver: Solver,
+        training_solver: Solver | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         initial_std: float = 0.5,
-        answer: Literal["mean", "best"] = "mean",
+        answer: Answer = "mean",
         loss: EmbeddingLoss | None = None,
         validation_repeats: int = 5,
         expert_cost: float = EXPERT_COST,
@@ -81,9 +81,6 @@ class CartpoleEmbedding(pl.LightningModule):
         super().__init__()
         if validation_repeats < 1:
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
-        if not 0 < initial_std < math.inf:
-            raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
-        check_horizon(decoder.latent_dim, solver, training_solver or solver)
         if decoder.action_dim != 1:
             raise ValueError(f"The cartpole has one force a step, so action_dim must be 1, got {decoder.action_dim}.")
         if decoder.condition_dim not in (0, STATE_DIM) or decoder.blends_rest:
@@ -92,13 +89,12 @@ class CartpoleEmbedding(pl.LightningModule):
         self.decoder = decoder
         self.solver = solver
         self.training_solver = training_solver or solver
-        keeps = ("temperature", "lower", "upper", "standardize")
-        kept = {name: self.training_solver.options[name] for name in keeps if name in self.training_solver.options}
-        self.paper_solver = DCEM(**PAPER_SEARCH, **kept)
+        for each in (self.solver, self.training_solver):
+            each.check_dim(decoder.latent_dim)
+        self.paper_solver = DCEM(**PAPER_SEARCH, **_kept(self.training_solver))
+        self.search = Search(solver, initial_std, answer)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.initial_std = initial_std
-        self.answer = answer
         self.embedding_loss = loss or EmbeddingLoss()
         self.validation_repeats = validation_repeats
         self.expert_cost = expert_cost
@@ -108,8 +104,12 @@ class CartpoleEmbedding(pl.LightningModule):
 
     def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
         """Planned forces [N] from each state on."""
-        solution = self.solve(states)
-        return self.decode(solution.best if self.answer == "best" else solution.mean, states)
+        return self.decode(self.search.answer_of(self.solve(states)), states)
+
+    @property
+    def num_trajectories(self) -> int | None:
+        """Rollouts behind a plan: the candidates of its search."""
+        return self.search.num_evaluations
 
     def decode(
         self, latents: Float[Tensor, "*batch latent_dim"], states: Float[Tensor, "*some_batch 5"] | None = None
@@ -122,10 +122,10 @@ class CartpoleEmbedding(pl.LightningModule):
         """Cost of the forces that latent vectors ``[B, N, latent_dim]`` stand for."""
         return lambda latents: _cost(states, self.decode(latents, states.unsqueeze(1)))
 
-    def solve(self, states: Float[Tensor, "batch 5"], solver: DCEM | None = None) -> Solution:
+    def solve(self, states: Float[Tensor, "batch 5"], solver: Solver | None = None) -> Solution:
         """Search the latent space for each state, with another solver if one is given."""
-        mean = states.new_zeros(len(states), self.decoder.latent_dim)
-        return (solver or self.solver)(self.objective(states), mean, torch.full_like(mean, self.initial_std))
+        search = self.search.with_solver(solver)
+        return search.solve(self.objective(states), states, self.decoder.latent_dim)
 
     def setup(self, stage: str) -> None:
         check_precision(self)
@@ -143,7 +143,7 @@ class CartpoleEmbedding(pl.LightningModule):
     def loss(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, ""]:
         """Cost of what the search of training met, with gradients through the search if it has any."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
-            solution = self.solve(states, self.training_solver.replace(trace=True))
+            solution = self.solve(states, self.training_solver.traced())
         return self.embedding_loss(self.objective(states), solution)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -160,7 +160,7 @@ class CartpoleEmbedding(pl.LightningModule):
                 self.cost.update(_cost(states, self(states).unsqueeze(1)))
             self.cost_paper.update(self.solve(states, self.paper_solver).value)
             self.cost_trained.update(self.solve(states, self.training_solver).value)
-            self.cost_hard.update(self.solve(states, self.training_solver.replace(temperature=0.0)).best_value)
+            self.cost_hard.update(self.solve(states, _hard(self.training_solver)).best_value)
         self.log(f"{stage}/cost", self.cost, prog_bar=True)
         for name in ("paper", "trained", "hard"):
             self.log(f"{stage}/cost_{name}", getattr(self, f"cost_{name}"))
@@ -176,6 +176,17 @@ class CartpoleEmbedding(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimize(self.decoder.parameters(), self.optimizer, self.lr_scheduler, "val/cost")
+
+
+def _kept(solver: Solver) -> dict[str, Any]:
+    """Options of a training solver that the paper's search keeps."""
+    options = solver.options if isinstance(solver, DCEM) else {}
+    return {name: options[name] for name in ("temperature", "lower", "upper", "standardize") if name in options}
+
+
+def _hard(solver: Solver) -> Solver:
+    """The solver at temperature 0; as it is if it has no temperature."""
+    return solver.replace(temperature=0.0) if isinstance(solver, DCEM) else solver
 
 
 def _cost(states: Float[Tensor, "batch 5"], forces: Float[Tensor, "batch n horizon"]) -> Float[Tensor, "batch n"]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_dcem.cartpole.dynamics import rollout_cost
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.search import Answer, Search
+from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Solution
 
 
@@ -20,6 +20,11 @@ class CartpolePlanner(nn.Module, ABC):
     @abstractmethod
     def forward(self, states: Float[Tensor, "batch 5"]) -> Float[Tensor, "batch horizon"]:
         """Planned forces [N] from each state on."""
+
+    @property
+    def num_trajectories(self) -> int | None:
+        """Rollouts behind a plan; None if unknown."""
+        return None
 
 
 class FullSpacePlanner(CartpolePlanner):
@@ -37,32 +42,31 @@ class FullSpacePlanner(CartpolePlanner):
 
     def __init__(
         self,
-        solver: DCEM,
+        solver: Solver,
         horizon: int = 20,
         initial_std: float = 100.0,
-        answer: Literal["mean", "best"] = "mean",
+        answer: Answer = "mean",
     ) -> None:
         super().__init__()
         if horizon < 1:
             raise ValueError(f"horizon must be at least 1, got {horizon}.")
-        if not 0 < initial_std < float("inf"):
-            raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
         self.solver = solver
+        self.search = Search(solver, initial_std, answer)
         self.horizon = horizon
-        self.initial_std = initial_std
-        self.answer = answer
+
+    @property
+    def num_trajectories(self) -> int | None:
+        """Rollouts behind a plan: the candidates of its search."""
+        return self.search.num_evaluations
 
     def forward(
         self, states: Float[Tensor, "batch 5"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch horizon"]:
         """Planned forces [N] from each state on; noise comes from the generator, or the global one if none is given."""
-        solution = self.solve(states, generator)
-        return solution.best if self.answer == "best" else solution.mean
+        return self.search.answer_of(self.solve(states, generator))
 
     @torch.no_grad()
     def solve(self, states: Float[Tensor, "batch 5"], generator: torch.Generator | None = None) -> Solution:
         """Search the forces for each state."""
-        solver = self.solver if generator is None else self.solver.replace(generator=generator)
-        mean = states.new_zeros(len(states), self.horizon)
-        std = torch.full_like(mean, self.initial_std)
-        return solver(lambda forces: rollout_cost(states, forces), mean, std)
+        changes = {} if generator is None else {"generator": generator}
+        return self.search.solve(lambda forces: rollout_cost(states, forces), states, self.horizon, **changes)

@@ -30,7 +30,6 @@ from lit_dcem.planet.phases.planet import Planet
 from lit_dcem.planet.planning.cem import CEMPlanner
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
-from lit_dcem.solvers.budget import trajectories_of
 from lit_dcem.training.runs import checkpoint_of, load_module
 from lit_dcem.training.statistics import bootstrap_interval
 from lit_dcem.training.video import SUFFIXES, Film, write_video
@@ -177,7 +176,7 @@ def _plans(planner: nn.Module, states: Tensor, num_seeds: int) -> Report:
         "cost_of_seeds": of_seeds.tolist(),
         "cost_std_over_seeds": of_seeds.std().item() if num_seeds > 1 else None,
         "improvement": of_seeds.mean().item() / EXPERT_COST,
-        "trajectories": trajectories_of(planner),
+        "trajectories": planner.num_trajectories,
         "seconds": seconds,
     }
 
@@ -193,7 +192,7 @@ def _closed_loops(
             started = time.perf_counter()
             episode = control(planner, states, options.steps, keep_plans=options.keep_plans)
             seconds = (time.perf_counter() - started) / options.steps
-        reports[name] = _loop_report(episode) | {"trajectories": trajectories_of(planner), "seconds": seconds}
+        reports[name] = _loop_report(episode) | {"trajectories": planner.num_trajectories, "seconds": seconds}
         filmed[name] = episode.states[:, 0], episode.forces[:, 0]
     return reports, (episode_frames(filmed), FRAMES_PER_SECOND) if options.video is not None else None
 

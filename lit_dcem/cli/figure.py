@@ -24,7 +24,7 @@ from lit_dcem.planet.figures import curves as planet_curves
 from lit_dcem.planet.figures import sources as planet_sources
 from lit_dcem.regression import figures as regression
 from lit_dcem.regression.module import EnergyRegression
-from lit_dcem.solvers.cem import DCEM, OPTIONS
+from lit_dcem.solvers.cem import DCEM
 from lit_dcem.training.figure_source import Source, find_paths, table_of
 from lit_dcem.training.runs import checkpoint_of, history, load_module
 
@@ -124,7 +124,8 @@ def _planner(number: str, path: Path) -> tuple[str, cartpole.Planner]:
     module = _embedding(number, path)
     if module.decoder.latent_dim != 2:
         raise UsageError(f"Figure {number} needs a latent_dim of 2, got {module.decoder.latent_dim} in {path}.")
-    return f"temperature {module.training_solver.options.get('temperature', OPTIONS['temperature']):g}", module
+    solver = module.training_solver
+    return f"temperature {solver.temperature:g}" if isinstance(solver, DCEM) else type(solver).__name__, module
 
 
 def _embedding(number: str, path: Path) -> CartpoleEmbedding:

@@ -24,6 +24,8 @@ from lit_dcem.errors import UsageError
 from lit_dcem.files.checkpoint import check_weights, read_checkpoint
 from lit_dcem.files.trust import remember
 from lit_dcem.messages import one_sentence
+from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.gradient_descent import UnrolledGD
 from lit_dcem.training.checkpoint_io import SafeCheckpointIO
 from lit_dcem.training.config_file import ConfigFile
 from lit_dcem.training.history import History
@@ -33,6 +35,8 @@ from lit_dcem.training.parameter_summary import ParameterSummary
 from lit_dcem.training.random_states import RandomStates
 from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
 
+SOLVERS = (DCEM, UnrolledGD)
+"""imported so that a config can name them without their path, whatever it trains"""
 UNINTERESTING = ("Tip", "Trainer already configured with model summary")
 """what Lightning has to say about itself"""
 

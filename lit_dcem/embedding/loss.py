@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_dcem.solvers.iterates import check_loss_over_iterates, discounts, iterates
+from lit_dcem.solvers.iterates import LastIterates
 from lit_dcem.solvers.types import Objective, Solution
 
 
@@ -45,14 +45,15 @@ class EmbeddingLoss:
             raise ValueError(f"Weights of the loss must be at least 0 and not all 0, got {weights}.")
         if self.num_elites < 1:
             raise ValueError(f"num_elites must be at least 1, got {self.num_elites}.")
-        check_loss_over_iterates(self.iterations, self.discount)
+        LastIterates(self.iterations, self.discount)  # raises for options out of range
 
     def __call__(self, objective: Objective, solution: Solution) -> Float[Tensor, ""]:
         """The loss of a traced solution, averaged over its problems."""
         parts = []
         if self.answer > 0:
-            answers = iterates(solution)[-self.iterations :].transpose(0, 1)
-            parts.append((answers, self.answer * discounts(answers.shape[1], self.discount)))
+            last = LastIterates(self.iterations, self.discount)
+            answers = last.of(solution).transpose(0, 1)
+            parts.append((answers, self.answer * last.weights(answers.shape[1])))
         if self.best > 0:
             parts.append((solution.best.detach().unsqueeze(1), torch.tensor([self.best])))
         if self.elites > 0:

@@ -17,7 +17,6 @@ from lit_dcem.planet.phases.planet import Planet
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.solvers.budget import trajectories_of
 from lit_dcem.training.runs import checkpoint_of
 from lit_dcem.training.statistics import bootstrap_interval
 from lit_dcem.training.video import Film
@@ -56,8 +55,7 @@ def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
     if isinstance(planner, LatentPlanner):
         if not isinstance(own, LatentPlanner):
             raise UsageError(f"A LatentPlanner needs a checkpoint with a decoder, got one of {type(module).__name__}.")
-        planner.decoder = own.decoder
-        planner.horizon = own.horizon
+        planner.use_decoder(own.decoder)
     if planner.value is not None:
         if own.value is None:
             raise UsageError(f"A planner with a value needs a checkpoint with one, got one of {type(module).__name__}.")
@@ -97,7 +95,7 @@ def _report(
         "quartiles": [quartiles[0], quartiles[2]],
         "mean": returns.mean().item(),
         "mean_interval": bootstrap_interval(returns),
-        "trajectories_a_decision": trajectories_of(planner),
+        "trajectories_a_decision": planner.search.num_evaluations,
         "seconds_per_decision": evaluation.seconds_per_decision / num_envs,
         "environments_at_once": num_envs,
         "returns": returns.tolist(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -17,9 +16,9 @@ from torchmetrics import MeanSquaredError
 
 from lit_dcem.regression.data import RegressionData
 from lit_dcem.regression.energy import EnergyNetwork
-from lit_dcem.solvers.cem import DCEM
-from lit_dcem.solvers.gradient_descent import UnrolledGD
-from lit_dcem.solvers.iterates import check_horizon, check_loss_over_iterates, discounts, iterates
+from lit_dcem.solvers.iterates import LastIterates
+from lit_dcem.solvers.search import Search
+from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Solution
 from lit_dcem.training.optimizing import check_data, check_precision, optimize
 
@@ -51,9 +50,9 @@ class EnergyRegression(pl.LightningModule):
 
     def __init__(
         self,
-        solver: DCEM | UnrolledGD,
+        solver: Solver,
         energy: EnergyNetwork,
-        training_solver: DCEM | UnrolledGD | None = None,
+        training_solver: Solver | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         initial_std: float = 7.0,
@@ -64,20 +63,20 @@ class EnergyRegression(pl.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        check_loss_over_iterates(loss_iterations, loss_discount)
-        check_horizon(energy.output_dim, solver, training_solver or solver)
         if validation_repeats < 1:
             raise ValueError(f"validation_repeats must be at least 1, got {validation_repeats}.")
-        if not 0 < initial_std < math.inf:
-            raise ValueError(f"initial_std must be positive and finite, got {initial_std}.")
         self.solver = solver
         self.training_solver = training_solver or solver
+        for each in (self.solver, self.training_solver):
+            each.check_dim(energy.output_dim)
+        self.search = Search(solver, initial_std)
+        self.last = LastIterates(loss_iterations, loss_discount)
+        self._training_search = self.search.with_solver(
+            self.training_solver if loss_iterations == 1 else self.training_solver.traced()
+        )
         self.energy = energy
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.initial_std = initial_std
-        self.loss_iterations = loss_iterations
-        self.loss_discount = loss_discount
         self.validation_iterations = tuple(validation_iterations)
         self.validation_repeats = validation_repeats
         self._training_loss = torch.compile(self.loss, fullgraph=True) if compile else self.loss
@@ -89,15 +88,16 @@ class EnergyRegression(pl.LightningModule):
         """Predictions for inputs."""
         return self.solve(x).mean
 
-    def solve(self, x: Float[Tensor, "batch input_dim"], solver: DCEM | UnrolledGD | None = None) -> Solution:
+    def solve(self, x: Float[Tensor, "batch input_dim"], solver: Solver | None = None) -> Solution:
         """Minimise the energy for each input, with another solver if one is given."""
-        mean = x.new_zeros(len(x), self.energy.output_dim)
-        std = torch.full_like(mean, self.initial_std)
-        return (solver or self.solver)(lambda y: self.energy(x, y.to(x.dtype)), mean, std)
+        return self._solve(x, self.search.with_solver(solver))
+
+    def _solve(self, x: Float[Tensor, "batch input_dim"], search: Search) -> Solution:
+        return search.solve(lambda y: self.energy(x, y.to(x.dtype)), x, self.energy.output_dim)
 
     def iterates(self, x: Tensor, num_iterations: int) -> Float[Tensor, "iterations batch output_dim"]:
         """Predictions after 0, 1, .. num_iterations inner iterations."""
-        return iterates(self.solve(x, self.solver.traced(num_iterations)))
+        return self.solve(x, self.solver.traced(num_iterations)).iterates
 
     def setup(self, stage: str) -> None:
         check_precision(self)
@@ -110,12 +110,11 @@ class EnergyRegression(pl.LightningModule):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Squared error of the minimiser, discounted over the last inner iterations."""
-        if self.loss_iterations == 1:
-            answer = self.solve(x, self.training_solver).mean
-            return functional.mse_loss(answer, y.to(answer))
-        path = iterates(self.solve(x, self.training_solver.replace(trace=True)))[-self.loss_iterations :]
-        errors = (path - y).square().mean((1, 2))
-        return (errors * discounts(len(errors), self.loss_discount).to(errors)).sum()
+        solution = self._solve(x, self._training_search)
+        if self.last.count == 1:
+            return functional.mse_loss(solution.mean, y.to(solution.mean))
+        errors = (self.last.of(solution) - y).square().mean((1, 2))
+        return (errors * self.last.weights(len(errors)).to(errors)).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure(batch, "val")

@@ -6,17 +6,17 @@ Algorithm 1 and section 3 of the DCEM paper. CEM is DCEM at ``temperature=0``; t
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from lit_dcem.solvers.answer import require_finite_values, solution_of
 from lit_dcem.solvers.noise import coloured_noise
 from lit_dcem.solvers.options import (
+    arguments_of,
     as_std,
     candidates_per_iteration,
     check_distribution,
@@ -25,7 +25,8 @@ from lit_dcem.solvers.options import (
     require,
 )
 from lit_dcem.solvers.recompute import recomputed
-from lit_dcem.solvers.refit import Refit, State, as_bounds, best_of, clamped, evaluate, known_to_be_finite, set_aside
+from lit_dcem.solvers.refit import Refit, State, as_bounds, clamped
+from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
 
 
@@ -135,9 +136,9 @@ def dcem(
             else:
                 state, iteration = refit(state, noise)
         iterations.append(iteration)
-    solution = _solution(objective, state, iterations, trace)
+    solution = solution_of(objective, state, iterations, trace)
     if require_finite:
-        _require_finite(solution)
+        require_finite_values(solution)
     return solution
 
 
@@ -146,85 +147,94 @@ def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any)
     return dcem(objective, mean, std, temperature=0.0, **options)
 
 
-class DCEM(nn.Module):
-    """`dcem` as a module that holds the options, NumPy's numbers and arrays among them as Python's.
+class DCEM(Solver):
+    """`dcem` as a module that holds its options, described there; NumPy's numbers and arrays become Python's.
 
-    Args:
-        options: the keyword arguments of `dcem`.
+    ``options`` has all of them by name.
 
     Raises:
         ValueError: an option out of range.
+        TypeError: an unknown option.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        num_candidates: int | Sequence[int] = 100,
+        num_elites: int = 10,
+        num_iterations: int = 10,
+        temperature: float | Tensor = 1.0,
+        lower: Bound = None,
+        upper: Bound = None,
+        standardize: bool = True,
+        min_std: float = 0.0,
+        momentum: float = 0.0,
+        num_kept: int = 0,
+        warm_start: Float[Tensor, "batch kept dim"] | None = None,
+        noise_exponent: float = 0.0,
+        horizon: int = 1,
+        grad_iterations: int | None = None,
+        checkpoint: bool = False,
+        trace: bool = False,
+        common_noise: bool = False,
+        require_finite: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        given = locals()
         super().__init__()
-        self.options = options  # in this form, since jsonargparse follows it to the options of dcem
-        options.update({name: plain(value) for name, value in options.items()})
-        unknown = options.keys() - OPTIONS.keys()
-        if unknown:
-            raise TypeError(f"DCEM takes the options of dcem ({', '.join(OPTIONS)}), got {', '.join(unknown)}.")
-        given = {**OPTIONS, **self.options}
-        check_options(**{name: given[name] for name in inspect.signature(check_options).parameters})
+        self.options = {name: plain(given[name]) for name in OPTIONS}
+        check_options(**{name: self.options[name] for name in CHECKED})
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor) -> Solution:
         return dcem(objective, mean, std, **self.options)
 
     def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """Points within the bounds of the search."""
-        lower, upper = (self.options.get(name) for name in ("lower", "upper"))
-        return clamped(points, as_bounds(lower, upper, points))
+        return clamped(points, as_bounds(self.options["lower"], self.options["upper"], points))
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """Of the soft top-k; 0 for the hard one."""
+        return self.options["temperature"]
 
     @property
     def is_differentiable(self) -> bool:
         """Whether gradients pass through the search: at temperature 0, that is CEM, none do."""
-        temperature = self.options.get("temperature", OPTIONS["temperature"])
-        return isinstance(temperature, Tensor) or temperature != 0
+        return isinstance(self.temperature, Tensor) or self.temperature != 0
 
     def replace(self, **changes: Any) -> DCEM:
         """A solver with some options changed."""
         return DCEM(**{**self.options, **changes})
 
-    def traced(self, num_iterations: int) -> DCEM:
-        """The same solver with another number of iterations, and a trace."""
-        return self.replace(num_iterations=num_iterations, trace=True)
+    def traced(self, num_iterations: int | None = None) -> DCEM:
+        """A copy that returns a trace, with another number of iterations if one is given."""
+        return self.replace(trace=True, **({} if num_iterations is None else {"num_iterations": num_iterations}))
+
+    @property
+    def num_evaluations(self) -> int:
+        """Candidates of all iterations, for each problem."""
+        return sum(candidates_per_iteration(self.options["num_candidates"], self.options["num_iterations"]))
+
+    def check_dim(self, dim: int) -> None:
+        """Raise a ValueError unless ``horizon`` divides the size of an answer."""
+        horizon = self.options["horizon"]
+        require(dim % horizon == 0, "horizon of a solver must divide the size of its answers", horizon, dim)
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.options.items())
+        """The options that differ from the defaults."""
+        changed = {
+            name: value for name, value in self.options.items() if isinstance(value, Tensor) or value != OPTIONS[name]
+        }
+        return ", ".join(f"{name}={value}" for name, value in changed.items())
 
 
 OPTIONS = {p.name: p.default for p in inspect.signature(dcem).parameters.values() if p.kind is p.KEYWORD_ONLY}
 """The options of `dcem` and their defaults."""
+CHECKED = tuple(inspect.signature(check_options).parameters)
+"""options that make sense or not whatever the problem"""
+# Each option is described once, at dcem; the help of the command line reads this.
+DCEM.__init__.__doc__ = f"Hold the options.\n\n{arguments_of(dcem, OPTIONS)}"
 
 
 def _widened(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _solution(objective: Objective, state: State, iterations: list[Iteration], trace: bool) -> Solution:
-    """Put the answer together: evaluate the mean, and find the best point among it and all candidates."""
-    kept = tuple(iterations) if trace else None
-    last = state.mean.unsqueeze(1)
-    value = evaluate(objective, last)
-    candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
-    values = torch.cat([iteration.values for iteration in iterations], 1)
-    are_finite = known_to_be_finite(last, value) and known_to_be_finite(last, values)
-    if not are_finite:
-        value, _ = set_aside(objective, last, value, best_of(candidates[:, 1:], values)[0])
-    best, best_value = best_of(candidates, torch.cat([value, values], 1))
-    solution = Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)
-    return solution if are_finite else _nan_unless(values.detach().isfinite().any(1), solution)
-
-
-def _nan_unless(found: Tensor, solution: Solution) -> Solution:
-    """The solution with NaN for each problem that is not found."""
-    names = ("mean", "std", "value", "best", "best_value")
-    fields = {name: getattr(solution, name) for name in names}
-    rows = {name: found if field.dim() == 1 else found.unsqueeze(1) for name, field in fields.items()}
-    return replace(solution, **{name: torch.where(rows[name], fields[name], math.nan) for name in names})
-
-
-def _require_finite(solution: Solution) -> None:
-    lost = solution.best_value.isnan().nonzero().flatten().tolist()
-    listed = ", ".join(map(str, lost[:10])) + (", ..." if len(lost) > 10 else "")
-    rule = "require_finite needs a finite value for every problem"
-    require(not lost, rule, f"none for {len(lost)} of {len(solution.best_value)} (problem {listed})")

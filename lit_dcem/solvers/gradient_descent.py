@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lit_dcem.solvers.options import check_bounds, plain, require, whole_number
 from lit_dcem.solvers.refit import as_bounds, best_of, clamped, evaluate
+from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
 
 
@@ -65,7 +66,7 @@ def unrolled_gd(
     return _solution(points, values, trace)
 
 
-class UnrolledGD(nn.Module):
+class UnrolledGD(Solver):
     """`unrolled_gd` as a module that holds the options, NumPy's numbers and arrays among them as Python's.
 
     Args:
@@ -103,9 +104,23 @@ class UnrolledGD(nn.Module):
         """A solver with some options changed."""
         return UnrolledGD(**{**self._options(), **changes})
 
-    def traced(self, num_iterations: int) -> UnrolledGD:
-        """The same solver with another number of steps, and a trace."""
-        return self.replace(num_steps=num_iterations, trace=True)
+    def traced(self, num_iterations: int | None = None) -> UnrolledGD:
+        """A copy that returns a trace, with another number of steps if one is given."""
+        return self.replace(trace=True, **({} if num_iterations is None else {"num_steps": num_iterations}))
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Always: gradients pass through every step."""
+        return True
+
+    @property
+    def num_evaluations(self) -> int:
+        """One for each step."""
+        return self.num_steps
+
+    def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Points clamped to the bounds of the iterates."""
+        return clamped(points, as_bounds(self.lower, self.upper, points))
 
     def extra_repr(self) -> str:
         return f"num_steps={self.num_steps}, lr={self.lr}"

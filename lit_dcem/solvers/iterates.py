@@ -1,36 +1,37 @@
-"""Losses over all iterates of a solver, and not over its answer alone."""
+"""The last iterates of a solver, for losses that do not depend on its answer alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from lit_dcem.solvers.options import require
 from lit_dcem.solvers.types import Solution
 
 
-def check_loss_over_iterates(loss_iterations: int, loss_discount: float) -> None:
-    """Raise a ValueError for options of a loss over iterates that make no sense."""
-    if loss_iterations < 1 or not 0 < loss_discount <= 1:
+@dataclass(frozen=True)
+class LastIterates:
+    """The answers after the last ``count`` iterations of a solver, each weighted ``discount`` times the next.
+
+    Raises:
+        ValueError: a count below 1, or a discount outside (0, 1].
+    """
+
+    count: int = 1
+    discount: float = 1.0
+
+    def __post_init__(self) -> None:
         rule = "The iterations of a loss must be at least 1 and its discount in (0, 1]"
-        raise ValueError(f"{rule}, got {loss_iterations} and {loss_discount}.")
+        require(self.count >= 1 and 0 < self.discount <= 1, rule, self.count, self.discount)
 
+    def of(self, solution: Solution) -> Float[Tensor, "iterates batch dim"]:
+        """The last iterates of a traced solution; all of them, if there are fewer than ``count``."""
+        return solution.iterates[-self.count :]
 
-def check_horizon(dim: int, *solvers: nn.Module) -> None:
-    """Raise a ValueError for a solver whose horizon does not divide the size of what it searches."""
-    for solver in solvers:
-        horizon = getattr(solver, "options", {}).get("horizon", 1)
-        if dim % horizon:
-            raise ValueError(f"horizon of a solver must divide the size of its answers, got {horizon} and {dim}.")
-
-
-def iterates(solution: Solution) -> Float[Tensor, "iterations batch dim"]:
-    """The first mean of a traced solution, and the ones after each iteration."""
-    assert solution.trace is not None
-    return torch.stack([*(iteration.mean for iteration in solution.trace), solution.mean])
-
-
-def discounts(count: int, discount: float) -> Float[Tensor, " count"]:
-    """Weights of the last iterates that sum to 1, each ``discount`` of the one after it."""
-    weights = discount ** torch.arange(count - 1, -1, -1)
-    return weights / weights.sum()
+    def weights(self, count: int) -> Float[Tensor, " {count}"]:
+        """A weight for each of ``count`` iterates, on the CPU; they sum to 1."""
+        weights = self.discount ** torch.arange(count - 1, -1, -1)
+        return weights / weights.sum()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,10 +30,10 @@ def require_each(holds: Tensor, rule: str, *got: Tensor) -> None:
 
 def plain(value: Any) -> Any:
     """NumPy's numbers and arrays as Python's, sequences as lists; anything else as it is."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
+    if not isinstance(value, Tensor) and hasattr(value, "tolist"):
+        return value.tolist()
     return value
 
 
@@ -190,3 +191,10 @@ def as_std(std: float | Tensor, mean: Tensor) -> Tensor:
 
 def _describe(tensor: Any) -> str:
     return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+
+
+def arguments_of(function: Callable[..., Any], names: Collection[str]) -> str:
+    """The part of a function's docstring that describes some of its arguments, to document others that take them."""
+    section = (inspect.getdoc(function) or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"\n(?=    \w)", section)
+    return "Args:\n" + "\n".join(entry for entry in entries if entry.strip().partition(":")[0] in names)

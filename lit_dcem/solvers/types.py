@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+if TYPE_CHECKING or find_spec("numpy"):
+    from numpy import ndarray
+else:  # torch does not need it, and neither do we
+    ndarray = Tensor
 
 Objective = Callable[[Tensor], Tensor]
 """``objective(candidates [B, N, D]) -> values [B, N]``, to be minimised; row b holds the candidates of problem b."""
 
-Bound = float | Sequence[float] | np.ndarray | Tensor | None
+Bound = float | Sequence[float] | ndarray | Tensor | None
 """of points ``[B, D]``: one number, or numbers that broadcast against them; None for no bound"""
 
 
@@ -53,3 +60,16 @@ class Solution:
     """objective at ``best``, as met during the search"""
     trace: tuple[Iteration, ...] | None = None
     """every iteration, when asked for"""
+
+    @property
+    def iterates(self) -> Float[Tensor, "iterates batch dim"]:
+        """The first mean and the mean after each iteration, the answer last.
+
+        Raises:
+            ValueError: a solution without a trace.
+        """
+        if self.trace is None:
+            raise ValueError(
+                "The iterates of a solution need a solver with trace=True, got a solution without a trace."
+            )
+        return torch.stack([*(iteration.mean for iteration in self.trace), self.mean])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
+
+from lit_dcem.training.seeds import seed_of
 
 Draw = Callable[[torch.Generator], Any]
 """``draw(generator) -> batch``"""
@@ -48,8 +49,7 @@ class Stream:
             yield self.draw(self._generator(index))
 
     def _generator(self, index: int) -> torch.Generator:
-        words = np.random.SeedSequence((self.seed, self.rank, index)).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(words[0]) % 2**63)
+        return torch.Generator().manual_seed(seed_of(self.seed, self.rank, index))
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self.position}

@@ -6,10 +6,10 @@ from torch.testing import assert_close
 
 from lit_dcem import DCEM, CartpoleEmbedding, FullSpacePlanner, PCAPlanner
 from lit_dcem.cartpole.dynamics import rollout_cost
+from lit_dcem.cartpole.planners import CartpolePlanner
 from lit_dcem.cartpole.states import initial_states, validation_states
 from lit_dcem.embedding.decoder import ActionDecoder
 from lit_dcem.errors import UsageError
-from lit_dcem.solvers.budget import trajectories_of
 
 BOUNDS = {"lower": -100.0, "upper": 100.0}
 TINY = {"num_candidates": 20, "num_elites": 4, "num_iterations": 2}
@@ -75,11 +75,19 @@ def test_impossible_experts_are_refused(options, says):
 
 
 def test_trajectories_are_counted():
-    assert trajectories_of(expert(num_candidates=[30, 20], num_elites=5, num_iterations=2)) == 50
-    assert trajectories_of(FullSpacePlanner(DCEM())) == 1000
-    assert trajectories_of(CartpoleEmbedding(ActionDecoder(2, 20), DCEM(**TINY))) == 40
-    assert trajectories_of(pca(latent_dim=3)) == 11**3
-    assert trajectories_of(torch.nn.Identity()) is None
+    assert expert(num_candidates=[30, 20], num_elites=5, num_iterations=2).num_trajectories == 50
+    assert FullSpacePlanner(DCEM()).num_trajectories == 1000
+    assert FullSpacePlanner(DCEM(), answer="best").num_trajectories == 1001
+    assert CartpoleEmbedding(ActionDecoder(2, 20), DCEM(**TINY)).num_trajectories == 40
+    assert pca(latent_dim=3).num_trajectories == 11**3
+
+
+def test_a_planner_of_ones_own_need_not_count_trajectories():
+    class Still(CartpolePlanner):
+        def forward(self, states):
+            return states.new_zeros(len(states), 20)
+
+    assert Still().num_trajectories is None
 
 
 def test_pca_finds_a_planted_plane_and_its_box():

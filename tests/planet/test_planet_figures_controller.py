@@ -179,7 +179,7 @@ def test_searches_leave_the_generator_and_the_planner_alone():
 def test_search_has_the_papers_size_whatever_the_planner_acts_with():
     model, planner, *_ = searched()
     optimum = torch.tensor([0.3, -0.2])
-    planner.objective = lambda model, belief: lambda points: (points - optimum).square().sum(-1)
+    planner.objective = lambda problem: lambda points: (points - optimum).square().sum(-1)
     trace = latent_search(model, planner, model.rssm.initial(1))
     assert len(trace) == 10 and {each.candidates.shape for each in trace} == {(1, 100, 2)}
     assert all(each.weights.sum().item() == 10 for each in trace)

@@ -1,9 +1,13 @@
 """Planning in a world model: full CEM and the latent space, for several environments, from one step to the next."""
 
 import copy
+import dataclasses
+import inspect
+import textwrap
 
 import pytest
 import torch
+from support.phases import ROLLOUTS, SIZES, fit
 from support.planning import (
     ACTIONS,
     BOUNDS,
@@ -17,11 +21,23 @@ from support.planning import (
     world_model,
 )
 
-from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, ModelPolicy, WorldModel
+from lit_dcem import (
+    DCEM,
+    ActionDecoder,
+    CEMPlanner,
+    LatentPlanner,
+    ModelPolicy,
+    PlanetPhase1,
+    Rollouts,
+    ValueHead,
+    WorldModel,
+)
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.planning.imagination import imagined_returns
-from lit_dcem.planet.planning.planner import Rest
+from lit_dcem.planet.planning.plan_policy import PlanPolicy
+from lit_dcem.planet.planning.planner import ModelPlanner
+from lit_dcem.planet.planning.problem import Noise, Problem, Rest
 
 SLOW = pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 
@@ -76,11 +92,11 @@ def test_a_decoder_sees_the_belief_of_each_environment():
 def test_a_search_is_no_worse_than_the_rest_of_the_last_plan():
     """Which is a candidate of it; with two candidates and one iteration the search finds little else."""
     model, planner = LinearModel(), seeing(num_candidates=2, num_elites=1, num_iterations=1)
-    planner.answer = "best"
+    planner.set_options(answer="best")
     belief = place([0.9, -0.6], [0.5, 0.5])
     rest = Rest(best_actions(belief.deter), torch.tensor([True, False]))
     with torch.no_grad():
-        solution = planner.solve(model, belief, rest=rest)
+        solution = planner.solve(Problem(model, belief, rest))
         torch.testing.assert_close(planner.decode(solution.best, belief, rest)[0], rest.plan[0], atol=1e-3, rtol=0)
     assert (planner.candidates(belief, rest)[1] == 0).all()
 
@@ -135,7 +151,7 @@ def test_a_warm_start_goes_on_where_the_last_plan_was():
     wanted = best_actions(later.deter)[0, 0]
     errors = {}
     for name, warm in (("warm", True), ("cold", False)):
-        short.warm_start = warm
+        short.set_options(warm_start=warm)
         found = [act(short, model, later, [False], plans if warm else None, seed)[0][0] for seed in range(20)]
         errors[name] = torch.stack([(action - wanted).norm() for action in found]).mean()
     assert errors["warm"] < 0.8 * errors["cold"]
@@ -193,7 +209,7 @@ def test_bfloat16_imagines_about_the_same_with_the_weights_of_now():
     planners = [CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False, precision=p) for p in ("float32", "bfloat16")]
     for _ in range(2):
         with torch.inference_mode():
-            exact, rough = (planner.objective(model, belief)(points) for planner in planners)
+            exact, rough = (planner.objective(Problem(model, belief))(points) for planner in planners)
         assert exact.dtype == rough.dtype == torch.float32
         assert (exact - rough).abs().max() < 0.05 * exact.abs().max()
         assert torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1] > 0.99
@@ -218,9 +234,9 @@ def test_a_search_with_means_differs_by_its_candidates_alone():
     model, belief = world_model(), some_belief(1)
     planner = CEMPlanner(DCEM(**SEARCH), HORIZON, sample=False)
     points = torch.rand(1, 4, HORIZON * ACTIONS)
-    first, second = (planner.objective(model, belief)(points) for _ in range(2))
+    first, second = (planner.objective(Problem(model, belief))(points) for _ in range(2))
     assert torch.equal(first, second)
-    sampling = CEMPlanner(DCEM(**SEARCH), HORIZON).objective(model, belief)
+    sampling = CEMPlanner(DCEM(**SEARCH), HORIZON).objective(Problem(model, belief))
     assert not torch.equal(sampling(points), sampling(points))
 
 
@@ -237,7 +253,6 @@ def test_compiled_imagination_is_the_same():
     [
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"initial_std": float("inf")}, "got 12 and inf"),
-        ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got float16"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -262,3 +277,151 @@ def test_policy_follows_what_it_observes():
         torch.testing.assert_close(state["stoch"], belief.stoch)
     assert chosen.shape == (2, ACTIONS) and set(state) == {"deter", "stoch", "mean", "best"}
     assert not any(tensor.is_inference() for tensor in (chosen, *state.values()))
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"answer": "worst"}, "answer must be one of mean, best, got worst"),
+        ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got float16"),
+    ],
+)
+def test_options_are_checked_when_given_and_when_changed(options, message):
+    with pytest.raises(ValueError, match=message):
+        CEMPlanner(DCEM(**SEARCH), **options)
+    planner = seeing()
+    with pytest.raises(ValueError, match=message):
+        planner.set_options(**options)
+    assert planner.options == seeing().options
+
+
+def test_options_that_do_not_exist_are_refused():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'keep_plan'"):
+        CEMPlanner(DCEM(**SEARCH), keep_plan=True)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'keep_plan'"):
+        seeing().set_options(keep_plan=True)
+
+
+def test_options_change_by_set_options_alone():
+    planner = CEMPlanner(DCEM(**SEARCH), warm_start=True)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        planner.options.warm_start = False
+    planner.set_options(precision="float32")
+    assert planner.options.precision == "float32" and planner.options.warm_start
+
+
+def test_another_decoder_brings_its_horizon():
+    planner = seeing()
+    planner.use_decoder(ActionDecoder(2, HORIZON + 2, ACTIONS, hidden_dim=4))
+    assert planner.horizon == HORIZON + 2 and planner.size(ACTIONS) == 2
+    with pytest.raises(ValueError, match="must have the bounds of actions"):
+        planner.use_decoder(ActionDecoder(3, HORIZON, ACTIONS, upper=3.0))
+    assert planner.horizon == HORIZON + 2
+
+
+# Noise
+
+
+def everything(planner):
+    """All that a planner draws in two steps: a search, a warm start, kept plans, imagined states."""
+    model, belief, first = world_model(), some_belief(2), torch.tensor([True, True])
+
+    def draw(generator=None):
+        with torch.inference_mode():
+            _, plans = planner(model, belief, first, None, generator)
+            action, plans = planner(model, belief, ~first, plans, generator)
+        return [action, *plans.values()]
+
+    return draw
+
+
+def thrifty(**options):
+    return DCEM(**{**SEARCH, "num_candidates": 20, "num_elites": 4, "num_iterations": 3, **options})
+
+
+@pytest.mark.parametrize("options", [{"warm_start": True}, {"keep_plans": True, "answer": "best"}])
+def test_all_noise_comes_from_the_generator_that_is_given(options):
+    draw = everything(CEMPlanner(thrifty(), HORIZON, **options))
+    torch.manual_seed(3)
+    globally, before = draw(), torch.get_rng_state()
+    ours = draw(torch.Generator().manual_seed(3))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(map(torch.equal, ours, globally))
+    assert not all(map(torch.equal, draw(torch.Generator().manual_seed(4)), ours))
+
+
+def test_a_generator_of_the_solver_serves_for_the_imagined_states_too():
+    draw = everything(CEMPlanner(thrifty(generator=torch.Generator().manual_seed(3)), HORIZON, keep_plans=True))
+    before = torch.get_rng_state()
+    ours = draw()
+    assert torch.equal(torch.get_rng_state(), before)
+    given = everything(CEMPlanner(thrifty(), HORIZON, keep_plans=True))(torch.Generator().manual_seed(3))
+    assert all(map(torch.equal, ours, given))
+
+
+@pytest.mark.parametrize("keep_plans", [False, True])
+def test_a_plan_by_seed_leaves_the_global_generator_alone(keep_plans):
+    model, belief, planner = world_model(), some_belief(2), CEMPlanner(thrifty(), HORIZON, keep_plans=keep_plans)
+    rest = planner.rest_of({"plan": torch.zeros(2, HORIZON, ACTIONS)}, torch.tensor([False, True]))
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        assert torch.equal(*(planner.act(model, belief, 5, rest) for _ in range(2)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_policies_draw_from_their_generator():
+    model, planner, scale = world_model(), CEMPlanner(thrifty(), HORIZON), ObservationScale(5)
+    observed = torch.randn(2, 5), torch.zeros(2, ACTIONS), torch.tensor([True, True]), None
+    value, chosen = ValueHead(32, 4, 8), []
+    for seed in (3, 3, 4):
+        policy = ModelPolicy(model, planner, scale, torch.Generator().manual_seed(seed))
+        exploring = PlanPolicy(policy, value, lambda: torch.full((ACTIONS,), 0.1), lambda: 5)
+        before = torch.get_rng_state()
+        chosen.append(torch.cat([policy(*observed)[0], exploring(*observed)[0]]))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(chosen[0], chosen[1]) and not (chosen[0] == chosen[2]).any()
+
+
+def test_common_noise_is_one_row_for_all_environments():
+    model, actions = world_model(), torch.zeros(HORIZON, 3, 7, ACTIONS)
+    assert Noise().states(model, actions).shape == (HORIZON, 3, 7, 4)
+    assert Noise(common=True).states(model, actions).shape == (HORIZON, 1, 7, 4)
+    solver = Noise(torch.Generator(), common=True).solver(DCEM(**SEARCH))
+    assert solver.options["common_noise"] and solver.options["generator"] is not None
+    assert Noise().solver(DCEM(**SEARCH)).options == SEARCH
+
+
+# Planners of other people
+
+
+def random_shooting():
+    """The planner in the documentation of `ModelPlanner`."""
+    code = (inspect.getdoc(ModelPlanner) or "").partition("::\n\n")[2].partition("\nArgs:")[0]
+    names = {"ModelPlanner": ModelPlanner, "DCEM": DCEM, "torch": torch}
+    exec(textwrap.dedent(code), names)
+    return names["RandomShooting"]
+
+
+@torch.no_grad()
+def test_the_documented_planner_shoots_at_random():
+    torch.manual_seed(0)
+    problem, planner = Problem(LinearModel(), place([0.8, -0.5], [-0.6, 0.2])), random_shooting()(HORIZON, 2000)
+    points = torch.randn(2, 1000, HORIZON * ACTIONS)
+    draws, costs = planner.decode(points, problem.belief), planner.objective(problem)(points)
+    assert draws.abs().max() <= 1 and draws.std() == pytest.approx(3**-0.5, abs=0.02)  # uniform
+    assert (planner.solve(problem).best_value < costs.quantile(0.02, 1)).all()
+    actions, _ = act(planner, problem.model, problem.belief)
+    torch.testing.assert_close(actions, best_actions(problem.belief.deter)[:, 0], atol=0.4, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_the_documented_planner_serves_in_phase_1(tmp_path):
+    planner = random_shooting()(horizon=3, num_candidates=8)
+    planner.set_options(warm_start=True)
+    *_, trainer = fit(
+        tmp_path, 2, make=lambda: (PlanetPhase1(WorldModel(3, 1, **SIZES), planner), Rollouts(**ROLLOUTS))
+    )
+    assert trainer.callback_metrics["val/return"].isfinite() and trainer.callback_metrics["train/loss"].isfinite()

@@ -37,6 +37,7 @@ from lit_dcem.errors import UsageError
 from lit_dcem.planet.evaluate import _planner
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.planning import imagination
+from lit_dcem.planet.planning.problem import Problem
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 LEARNING = {"imagined_steps": 2, "num_windows": 8, "held_back": 2, "measure_interval": 4, "options": {"lr": 1e-2}}
@@ -109,7 +110,7 @@ def test_a_planner_goes_where_the_value_is(weight, least, most):
     value.weight.fill_(weight)
     planner = CEMPlanner(DCEM(**search), horizon=3, value=value)
     torch.manual_seed(0)
-    plan = planner.solve(LinearModel(), place([0.0, 0.0])).mean.view(3, 2)
+    plan = planner.solve(Problem(LinearModel(), place([0.0, 0.0]))).mean.view(3, 2)
     end = 0.25 * plan[0] + 0.5 * plan[1] + plan[2]
     assert (least < end).all() and (end < most).all()
 
@@ -122,7 +123,7 @@ def test_kept_plans_are_compared_by_what_follows_them_too():
     for weight in (0.0, 10.0):
         value.weight.fill_(weight)
         rest = planner.rest_of({"plan": moving}, torch.tensor([False]))
-        kept.append(planner._keeps(LinearModel(), place([0.0, 0.0]), still, rest, False).item())
+        kept.append(planner._keeps(Problem(LinearModel(), place([0.0, 0.0])), rest, still).item())
     assert kept == [False, True]
 
 
@@ -143,7 +144,7 @@ def test_copies_in_another_precision_follow_the_value():
             torch.nn.init.zeros_(head.layers.rest[-1].weight)
             torch.nn.init.constant_(head.layers.rest[-1].bias, bias)
         torch.manual_seed(0)
-        values.append(planner.objective(model, belief)(points))
+        values.append(planner.objective(Problem(model, belief))(points))
     torch.testing.assert_close(values[0] - values[1], torch.full((1, 2), 80.0), atol=0.5, rtol=0)
     torch.testing.assert_close(values[0] - values[2], torch.full((1, 2), 40.0), atol=0.5, rtol=0)
     assert value.heads[0].layers.first.weight.requires_grad

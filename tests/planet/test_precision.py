@@ -12,6 +12,7 @@ from support.planning import ACTIONS, HORIZON, SEARCH, some_belief, world_model
 
 from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner
 from lit_dcem.files.checkpoint import read_checkpoint
+from lit_dcem.planet.planning.problem import Problem
 from lit_dcem.training.bfloat16 import multiplies_bfloat16_faster
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,9 @@ def test_auto_is_the_default_and_what_is_faster(processor, bfloat16, same_as):
     for ours, theirs in zip(planners(sample=False), planners(sample=False, precision=same_as), strict=True):
         points = torch.rand(2, 5, ours.size(ACTIONS)) - 0.5
         with torch.no_grad():
-            assert torch.equal(ours.objective(model, belief)(points), theirs.objective(model, belief)(points))
+            assert torch.equal(
+                ours.objective(Problem(model, belief))(points), theirs.objective(Problem(model, belief))(points)
+            )
 
 
 def test_auto_leaves_other_precisions_alone(processor):
@@ -79,13 +82,15 @@ def test_auto_leaves_other_precisions_alone(processor):
     planner, exact = planners(sample=False)[0], planners(sample=False, precision="float32")[0]
     points = torch.rand(2, 5, planner.size(ACTIONS), dtype=torch.float64)
     with torch.no_grad():
-        assert torch.equal(planner.objective(model, belief)(points), exact.objective(model, belief)(points))
+        assert torch.equal(
+            planner.objective(Problem(model, belief))(points), exact.objective(Problem(model, belief))(points)
+        )
 
 
 def test_gradients_reach_the_model_on_every_processor(processor):
     processor(True)
     model = world_model()
-    planners()[0].solve(model, some_belief(1)).value.sum().backward()
+    planners()[0].solve(Problem(model, some_belief(1))).value.sum().backward()
     assert all(parameter.grad is not None for parameter in model.reward_head.parameters())
 
 
@@ -94,15 +99,15 @@ def test_bfloat16_by_name_is_warned_of_once_and_done(processor):
     model, belief = world_model(), some_belief(1)
     first, second = planners(precision="bfloat16")
     with pytest.warns(UserWarning, match=r"no instructions for bfloat16: .*9 times on x86 with AVX2"):
-        first.objective(model, belief)
-    second.objective(model, belief)  # a warning would be an error here
+        first.objective(Problem(model, belief))
+    second.objective(Problem(model, belief))  # a warning would be an error here
     processor(True)
-    first.objective(model, belief)
+    first.objective(Problem(model, belief))
 
 
 def test_phase_3_acts_in_the_precision_that_its_gradients_need():
-    assert module(tuned=ALL).planner.precision == "float32"
-    assert module().planner.precision == "auto"
+    assert module(tuned=ALL).planner.options.precision == "float32"
+    assert module().planner.options.precision == "auto"
 
 
 def test_every_ratio_is_one_before_the_first_update_on_every_processor(tmp_path, processor):

@@ -14,6 +14,7 @@ from lit_dcem import DCEM, CEMPlanner, PlanetPhase1, Rollouts, WorldModel
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.planning import imagination
 from lit_dcem.planet.planning.imagination import imagined_returns, survival
+from lit_dcem.planet.planning.problem import Problem
 
 SIZES = {"hidden_dim": 8, "rssm": {"deter_dim": 6, "stoch_dim": 3}}
 HORIZON, ENVS, CANDIDATES = 5, 2, 4
@@ -126,7 +127,7 @@ def test_planners_imagine_the_end_in_every_precision(precision, frozen, processo
     start = Belief(*(part.squeeze(1) for part in belief))
     for probability in (0.25, 0.75):  # copies of a model follow it
         constant_end(model, probability)
-        returns = -planner.objective(model, start, frozen=frozen)(points)
+        returns = -planner.objective(Problem(model, start, frozen=frozen))(points)
         rewards = model.reward(model.rssm.imagine(belief, actions, sample=False))
         expected = sum((1 - probability) ** t * rewards[t] for t in range(HORIZON))
         assert returns.dtype == torch.float32

@@ -1,5 +1,6 @@
 """The sampling loop: known optima, every option, what the solution holds, and what leaks (nothing)."""
 
+import inspect
 import itertools
 import math
 
@@ -246,3 +247,17 @@ def test_module_holds_the_options() -> None:
     hard = solver.replace(temperature=0.0, generator=seeded())
     assert_same(hard(distance_to(TARGET), *START), run(solver=cem))
     assert "num_elites=5, num_iterations=4, temperature=0.5" in repr(solver)
+
+
+def test_module_and_function_have_the_same_options() -> None:
+    function, module = (inspect.signature(each).parameters.values() for each in (dcem, DCEM))
+    options = [(p.name, p.default, p.annotation) for p in function if p.kind is p.KEYWORD_ONLY]
+    assert [(p.name, p.default, p.annotation) for p in module] == options
+
+
+def test_each_option_is_described_once_and_shown_for_both() -> None:
+    described = DCEM.__init__.__doc__ or ""
+    for name in inspect.signature(DCEM).parameters:
+        assert f"    {name}: " in described
+    assert "0 is the hard top-k" in described
+    assert "    mean:" not in described and "Returns" not in described

@@ -112,7 +112,7 @@ def test_an_objective_of_the_wrong_shape_raises() -> None:
 
 
 def test_unknown_options_raise() -> None:
-    with pytest.raises(TypeError, match=r"^DCEM takes the options of dcem \(.*\), got num_samples\.$"):
+    with pytest.raises(TypeError, match=r"^DCEM\.__init__\(\) got an unexpected keyword argument 'num_samples'"):
         DCEM(num_samples=10)
     with pytest.raises(TypeError, match="num_samples"):
         DCEM().replace(num_samples=10)

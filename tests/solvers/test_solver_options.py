@@ -21,6 +21,7 @@ from lit_dcem import (
     lml,
     unrolled_gd,
 )
+from lit_dcem.solvers.cem import OPTIONS as DEFAULTS
 
 START = (torch.zeros(3, 2), torch.ones(3, 2))
 OPTIONS = {"num_candidates": 30, "num_elites": 5, "num_iterations": 4}
@@ -76,7 +77,8 @@ def test_modules_hold_plain_options() -> None:
     solver = DCEM(
         lower=np.array(LOWER), upper=(1, np.float32(0.5)), num_candidates=np.int64(30), momentum=np.float64(0)
     )
-    assert solver.options == {"lower": LOWER, "upper": [1, 0.5], "num_candidates": 30, "momentum": 0.0}
+    given = {"lower": LOWER, "upper": [1, 0.5], "num_candidates": 30, "momentum": 0.0}
+    assert solver.options == {**DEFAULTS, **given}
     assert {type(value) for value in (*solver.options["lower"], solver.options["num_candidates"])} == {float, int}
     descent = UnrolledGD(np.int64(3), np.float64(0.1), np.array(LOWER), tuple(UPPER))
     assert [type(value) for value in (descent.num_steps, descent.lr, descent.lower)] == [int, float, list]

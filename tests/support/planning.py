@@ -19,7 +19,7 @@ class PointMass:
     def __init__(self):
         self.recurrent = torch.nn.Linear(ACTIONS, ACTIONS)
 
-    def draw_noise(self, actions):
+    def draw_noise(self, actions, generator=None):
         return torch.zeros(*actions.shape[:-1], 1)
 
     def imagine_steps(self, belief, actions, noise):

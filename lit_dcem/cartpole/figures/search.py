@@ -22,6 +22,7 @@ from lit_dcem.cartpole.planners import FullSpacePlanner
 from lit_dcem.embedding.decoder import ActionDecoder
 from lit_dcem.embedding.drawing import draw_sequences
 from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Iteration, Solution
 
 SHOWN = (0, 3, 6, 9)
@@ -43,7 +44,7 @@ class Planner(Protocol):
 
 
 def search_iterations(
-    module: CartpoleEmbedding, state: Float[Tensor, " 5"], full_space_solver: DCEM = FULL_SPACE
+    module: CartpoleEmbedding, state: Float[Tensor, " 5"], full_space_solver: Solver = FULL_SPACE
 ) -> Figure:
     """Figure 2: the candidates of iterations 0, 3, 6 and 9 of two searches for the best forces from one state on.
 
@@ -56,7 +57,7 @@ def search_iterations(
         state: initial state, in the units of `lit_dcem.cartpole.dynamics`.
         full_space_solver: searches the forces, of 10 iterations or more.
     """
-    planner = FullSpacePlanner(full_space_solver.replace(trace=True), module.decoder.horizon)
+    planner = FullSpacePlanner(full_space_solver.traced(), module.decoder.horizon)
     full_space, latent_space = _iterations(lambda: planner.solve(state.unsqueeze(0))), latent_search(module, state)
     costs = surface(module, state) if module.decoder.latent_dim == 2 else None
     figure = Figure(figsize=(10, 4.7 if costs is None else 7), layout="constrained")
@@ -76,9 +77,11 @@ def search_iterations(
 
 
 def latent_search(module: CartpoleEmbedding, state: Float[Tensor, " 5"]) -> tuple[Iteration, ...]:
-    """Iterations of the search of planning, in the paper's size: 100 candidates, 10 elites, 10 iterations."""
-    solver = module.solver.replace(num_candidates=100, num_elites=10, num_kept=0, grad_iterations=None).traced(10)
-    return _iterations(lambda: module.solve(state.unsqueeze(0), solver))
+    """10 iterations of the search of planning, in the paper's size for DCEM: 100 candidates, 10 elites."""
+    solver = module.solver
+    if isinstance(solver, DCEM):
+        solver = solver.replace(num_candidates=100, num_elites=10, num_kept=0, grad_iterations=None, num_iterations=10)
+    return _iterations(lambda: module.solve(state.unsqueeze(0), solver.traced(10)))
 
 
 def _iterations(solve: Callable[[], Solution]) -> tuple[Iteration, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +13,7 @@ from lit_dcem.envs.policy import Policy
 from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
 from lit_dcem.planet.data.episode import Sequences
 from lit_dcem.planet.data.trajectories import Collected, Trajectories, collect
+from lit_dcem.training.seeds import seed_of
 from lit_dcem.training.stream import Stream
 
 Prepare = Callable[[Trajectories], dict[str, Tensor]]
@@ -175,5 +175,4 @@ class OnPolicyRollouts(EnvironmentData):
     def _seed_of(self, purpose: int) -> int:
         """Of one collection and what it is for, on this process."""
         epoch = self._updates // (self.passes * self.num_batches)
-        words = np.random.SeedSequence((self.seed, self._trainer.global_rank, epoch, purpose))
-        return int(words.generate_state(1, np.uint64)[0]) % 2**63
+        return seed_of(self.seed, self._trainer.global_rank, epoch, purpose)

@@ -16,6 +16,8 @@ from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.latent import LatentPlanner
+from lit_dcem.planet.planning.problem import Problem
+from lit_dcem.solvers.search import Search
 from lit_dcem.solvers.types import Iteration
 
 SHOWN = (1, 5, 7, 10)
@@ -84,7 +86,7 @@ def latent_search(model: WorldModel, planner: LatentPlanner, belief: Belief) -> 
     """
     paper = {"num_candidates": 100, "num_elites": 10, "num_kept": 0, "grad_iterations": None}
     solver = planner.solver.replace(**paper).traced(SHOWN[-1])
-    mean = belief.deter.new_zeros(1, planner.size(model.rssm.action_dim))
-    trace = solver(planner.objective(model, belief), mean, torch.full_like(mean, planner.initial_std)).trace
+    search, objective = Search(solver, planner.initial_std), planner.objective(Problem(model, belief))
+    trace = search.solve(objective, belief.deter, planner.size(model.rssm.action_dim)).trace
     assert trace is not None
     return trace

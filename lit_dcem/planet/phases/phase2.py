@@ -22,6 +22,7 @@ from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
+from lit_dcem.planet.planning.problem import Problem
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.training.optimizing import clip_groups, optimize
 from lit_dcem.training.start import start_from
@@ -136,7 +137,7 @@ class PlanetPhase2(PlanetPhase1):
     def decoder_loss(self, belief: Belief) -> Float[Tensor, ""]:
         """Minus the imagined return of what a search from each belief ``[B, size]`` met; for the decoder alone."""
         belief = Belief(*(part.detach() for part in belief))
-        objective = self.planner.objective(self.world_model, belief, frozen=True)
+        objective = self.planner.objective(Problem(self.world_model, belief, frozen=True))
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
             mean = belief.deter.new_zeros(len(belief.deter), self.planner.decoder.latent_dim)
             std = torch.full_like(mean, self.planner.initial_std)

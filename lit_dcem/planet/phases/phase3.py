@@ -77,8 +77,8 @@ class PlanetPhase3(LearnsPolicy):
         super().__init__(world_model, planner)
         self.tuned = {"decoder": {}} if tuned is None else tuned
         check_tuned(self.tuned, planner)
-        if planner.precision == "auto" and set(self.tuned) != {"decoder"}:
-            planner.precision = "float32"  # when acting, too: an update computes what the policy computed
+        if planner.options.precision == "auto" and set(self.tuned) != {"decoder"}:
+            planner.set_options(precision="float32")  # when acting, too: an update computes what the policy computed
         self.policy_gradient = policy_gradient
         self.value_options = value_options or {}
         self.start = start
@@ -142,5 +142,5 @@ def check_tuned(tuned: dict[str, dict[str, Any]], planner: LatentPlanner) -> Non
     model = [name for name in tuned if name != "decoder"]
     if model and not planner.solver.is_differentiable:
         raise ValueError(f"Gradients reach {model[0]} at a temperature above 0 alone, got temperature 0.")
-    if model and planner.precision == "bfloat16":
+    if model and planner.options.precision == "bfloat16":
         raise ValueError(f"Gradients reach {model[0]} in precision float32 alone, got bfloat16.")

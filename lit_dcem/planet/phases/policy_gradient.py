@@ -14,7 +14,7 @@ from lit_dcem.planet.data.trajectories import Trajectories
 from lit_dcem.planet.model.belief import Belief, Gaussian, kl_divergence
 from lit_dcem.planet.model.value import ValueHead
 from lit_dcem.planet.phases import ppo
-from lit_dcem.planet.planning.planner import Rest
+from lit_dcem.planet.planning.problem import Rest
 
 Plan = Callable[[Belief, Rest | None], Tensor]
 """plan at each belief ``[E, size]``, given the rest of the one before if plans are kept: ``[E, H, A]``"""

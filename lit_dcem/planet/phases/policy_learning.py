@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from lit_dcem.planet.phases.policy_gradient import PolicyGradient
 from lit_dcem.planet.planning.plan_policy import PlanPolicy
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.training.optimizing import check_precision
+from lit_dcem.training.seeds import seed_of
 
 
 class LearnsPolicy(Planet):
@@ -44,8 +44,7 @@ class LearnsPolicy(Planet):
 
     def search_seed(self) -> int:
         """Of the search's noise in this step of PPO, the same on all processes."""
-        words = np.random.SeedSequence((self._rollouts().seed, self.current_epoch)).generate_state(1, np.uint64)
-        return int(words[0]) % 2**63
+        return seed_of(self._rollouts().seed, self.current_epoch)
 
     def setup(self, stage: str) -> None:
         check_precision(self, "bf16-true")  # where a density of a few nats has steps of 3%: its ratios would be noise
@@ -92,5 +91,5 @@ class LearnsPolicy(Planet):
 
 def check_policy_planner(planner: ModelPlanner) -> None:
     """Raise a ValueError for a planner that PPO cannot learn."""
-    if planner.warm_start:
+    if planner.options.warm_start:
         raise ValueError("PPO needs a planner that begins from zero each time, got one with warm_start.")

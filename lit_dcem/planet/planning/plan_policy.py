@@ -1,4 +1,4 @@
-"""A stochastic policy around a planner: what policy gradients learn."""
+"""A stochastic policy around a planner, for policy gradients."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import Tensor
 from lit_dcem.envs.policy import PolicyState
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.value import ValueHead
-from lit_dcem.planet.planning.planner import Rest
 from lit_dcem.planet.planning.policy import ModelPolicy
+from lit_dcem.planet.planning.problem import Rest
 
 
 @dataclass(frozen=True)
 class PlanPolicy:
     """A `Policy` that draws from a Gaussian around the first action of a plan (section 5.3 of the paper, phase 3).
 
-    Its state holds, beside the belief, ``mean`` of the Gaussian and the ``sample`` that was drawn, both ``[E, A]``, and
-    the ``value`` of the belief ``[E]``; and if the planner remembers plans, ``plan`` and the ``rest`` of the last one.
-    With the same seed of the search the mean is a function of the belief and this rest.
+    Its state holds the belief, the ``mean`` of the Gaussian and the ``sample`` drawn from it, both ``[E, A]``, and the
+    ``value`` of the belief ``[E]``. If the planner remembers plans, it also holds the ``plan`` and the ``rest`` of the
+    last one. With the same search seed, the mean is a function of the belief and this rest.
     """
 
     planned: ModelPolicy
     value: ValueHead
     std: Callable[[], Float[Tensor, " action"]]
-    """gives the standard deviation"""
+    """returns the standard deviation"""
     seed: Callable[[], int]
-    """gives the seed of the search's noise (common random numbers)"""
+    """returns the seed of the search's noise, which all environments share (common random numbers)"""
     frozen: bool = False
     """let no gradient reach the world model"""
 
@@ -46,7 +46,8 @@ class PlanPolicy:
         rest = self.planned.planner.rest_of(state or {}, first.to(belief.deter.device))
         plan = self.plan(belief, rest)
         mean = plan[:, 0]
-        sample = mean + self.std() * torch.randn_like(mean)
+        options = {"dtype": mean.dtype, "device": mean.device, "generator": self.planned.generator}
+        sample = mean + self.std() * torch.randn(mean.shape, **options)
         kept = {} if not self.planned.planner.remembers else {"plan": plan, **self._remembered(rest, plan)}
         return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief), **kept}
 
@@ -56,6 +57,6 @@ class PlanPolicy:
 
     @staticmethod
     def _remembered(rest: Rest | None, plan: Tensor) -> PolicyState:
-        """The alternative that there was to the plan, which an update has to know."""
+        """The rest of the last plan, from which an update computes the same plan again."""
         rest = rest or Rest(torch.zeros_like(plan), torch.zeros(len(plan), dtype=torch.bool, device=plan.device))
         return {"rest": rest.plan, "rest_counts": rest.counts}

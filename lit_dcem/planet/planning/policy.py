@@ -1,4 +1,4 @@
-"""A policy that plans: the world model's posterior, and a search from there."""
+"""A policy that plans: it infers a belief with the world model's posterior, and searches from there."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from lit_dcem.planet.planning.planner import ModelPlanner
 
 @dataclass(frozen=True)
 class ModelPolicy:
-    """A `Policy`: follows what it observes by the world model's posterior, and plans from there."""
+    """A `Policy` that infers its belief from each observation with the world model's posterior, and plans from there.
+
+    Its state holds the belief, and what the planner needs to know of its last plan.
+    """
 
     model: WorldModel
     planner: ModelPlanner
     scale: ObservationScale
+    generator: torch.Generator | None = None
+    """the source of all noise, on the model's device; torch's global generator if none is given"""
 
     def __call__(
         self,
@@ -33,9 +38,9 @@ class ModelPolicy:
         plans = {name: plan for name, plan in (state or {}).items() if name not in Belief._fields}
         with torch.inference_mode():
             belief = self.follow(observations, actions, first, state)
-            chosen, plans = self.planner(self.model, belief, first, plans)
+            chosen, plans = self.planner(self.model, belief, first, plans, self.generator)
             state = {**belief._asdict(), **plans}
-        # Tensors of inference mode may not take part in training, nor be changed in place.
+        # Tensors made in inference mode cannot be used in training, nor be changed in place.
         return chosen.clone(), {name: tensor.clone() for name, tensor in state.items()}
 
     def follow(
@@ -45,11 +50,12 @@ class ModelPolicy:
         first: Bool[Tensor, " envs"],
         state: PolicyState | None,
     ) -> Belief:
-        """What is believed of each environment after its latest observation, ``[E, size]``."""
+        """The belief about each environment after its latest observation, ``[E, size]``."""
         weight = self.model.rssm.recurrent.weight
         belief = self.model.rssm.initial(len(first))
         if state is not None:
             belief = Belief(*(state[name].to(weight.device) for name in Belief._fields))
         observations = self.scale(observations.to(weight))
-        posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, first=first.to(weight.device))
+        options = {"first": first.to(weight.device), "generator": self.generator}
+        posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, **options)
         return posterior.belief

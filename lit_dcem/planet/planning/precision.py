@@ -1,4 +1,4 @@
-"""In which precision a planner imagines: in bfloat16 where the processor multiplies it faster; and copies in it."""
+"""The precision in which a planner imagines, and copies of models in that precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def dtype_for(model: WorldModel, precision: Precision, frozen: bool) -> torch.dtype:
-    """What to imagine in; a model in another precision is a copy, which no gradient gets through."""
+    """What to imagine in. A model in another precision is a copy, and no gradient passes through it."""
     weight = model.rssm.recurrent.weight
     if precision == "auto" and not frozen and torch.is_grad_enabled() and _learns(model):
         return weight.dtype
@@ -31,15 +31,13 @@ def _learns(model: WorldModel) -> bool:
 
 
 def imagination_dtype(precision: Precision, own: torch.dtype, device: torch.device) -> torch.dtype:
-    """What to imagine in.
-
-    Asked for bfloat16 where that is slow, it says so once, and does as it is told.
+    """What to imagine in; warns once if bfloat16 is asked for on a processor where it is slow.
 
     Args:
-        precision: "auto" is bfloat16 for a model in float32 on a processor that multiplies bfloat16 faster, else what
-            the model has; "float32" is what the model has, too.
-        own: what the model has.
-        device: where the model is.
+        precision: "auto" is bfloat16 for a model in float32 on a processor that multiplies bfloat16 faster, and
+            otherwise the model's own precision; "float32" is the model's own precision, too.
+        own: precision of the model.
+        device: of the model.
     """
     if precision == "bfloat16":
         warn_if_slow(device)
@@ -50,19 +48,19 @@ def imagination_dtype(precision: Precision, own: torch.dtype, device: torch.devi
 
 
 class ModelCopies(Generic[Model]):
-    """Copies of a model in some precisions, which are no part of the module that holds them."""
+    """Copies of a model in other precisions, which are not submodules of the module that holds them."""
 
     def __init__(self) -> None:
         self._copies: dict[tuple[torch.dtype, torch.device], Model] = {}
 
     def of(self, model: Model, dtype: torch.dtype) -> Model:
-        """A copy of the model that has its weights of now and takes no gradients."""
+        """A copy with the current weights of the model, which takes no gradients."""
         key = dtype, next(model.parameters()).device
-        with torch.inference_mode(False), torch.no_grad():  # made while acting, it also serves in training
+        with torch.inference_mode(False), torch.no_grad():  # a copy made while acting also serves in training
             if key not in self._copies:
                 self._copies[key] = copy.deepcopy(model).to(dtype).requires_grad_(False)
             for theirs, ours in zip(_tensors(self._copies[key]), _tensors(model), strict=True):
-                if not torch.equal(theirs, ours.to(dtype)):  # a graph that is not yet walked back may hold them
+                if not torch.equal(theirs, ours.to(dtype)):  # a pending backward pass may hold them
                     theirs.copy_(ours)
         return self._copies[key]
 
