@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lit_dcem.errors import UsageError
+from lit_dcem.training.checkpoint import Checkpoint, Config
 from lit_dcem.training.log_positions import KEY
 from lit_dcem.training.run_folder import newest_run
 
@@ -83,17 +84,17 @@ def newest_checkpoint(config: Namespace) -> Path:
     return newest
 
 
-def log_into(trainer: Namespace, folder: Path, checkpoint: Mapping[str, Any]) -> None:
+def log_into(trainer: Namespace, folder: Path, checkpoint: Checkpoint | None) -> None:
     """Have the loggers of a config write to the folder of the run, or go on with their run elsewhere.
 
     Args:
         trainer: of the config, which is changed.
         folder: of the run.
-        checkpoint: that it goes on from; empty for a new run.
+        checkpoint: that it is resumed from; None for a new run.
     """
     if trainer.logger is None or trainer.logger is True:
         trainer.logger = _tensorboard()
-    positions = checkpoint.get(KEY, [])
+    positions = [] if checkpoint is None else checkpoint.content.get(KEY, [])
     for index, logger in enumerate(loggers_of(trainer)):
         kind = _class_of(logger.class_path)
         if "init_args" not in logger:
@@ -108,20 +109,19 @@ def log_into(trainer: Namespace, folder: Path, checkpoint: Mapping[str, Any]) ->
                 logger.init_args[name] = positions[index]["version"] if value is ... else value
 
 
-def check_same_run(checkpoint: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+def check_same_run(before: Config, config: Mapping[str, Any], folder: Path) -> None:
     """Raise a UsageError if a config would have a checkpoint go on as another run, or would not be heeded.
 
     Args:
-        checkpoint: to go on from.
+        before: config of the checkpoint to resume from.
         config: the whole one, as plain data.
         folder: of the run.
     """
-    hyper_parameters = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
-    for part, key in hyper_parameters.items():
-        theirs, ours = checkpoint.get(key) or {}, config.get(part) or {}
-        before, now = theirs.get("_class_path"), ours.get("class_path")
-        if "_class_path" in theirs and before != now:
-            raise UsageError(f"A run must go on with the {part} that it began with, {before}, got {now}.")
+    for part, theirs in before._asdict().items():
+        ours = config.get(part) or {}
+        began, now = theirs.get("_class_path"), ours.get("class_path")
+        if "_class_path" in theirs and began != now:
+            raise UsageError(f"A run must go on with the {part} that it began with, {began}, got {now}.")
         _check_same(dict(_leaves(theirs)), dict(_leaves(ours.get("init_args") or {})), KEPT[part])
     _check_same(_recorded(folder), dict(config), ("seed_everything",))
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -20,12 +20,14 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 from lit_dcem.cli.attempt import Attempt
 from lit_dcem.cli.overlays import spell_out
 from lit_dcem.cli.resuming import check_intervals, check_same_run, log_into, newest_checkpoint, runs_folder
-from lit_dcem.errors import UsageError
-from lit_dcem.files.checkpoint import check_weights, read_checkpoint
+from lit_dcem.errors import UsageError, require
+from lit_dcem.files.checkpoint import check_weights
 from lit_dcem.files.trust import remember
 from lit_dcem.messages import one_sentence
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.checkpoint_io import SafeCheckpointIO
 from lit_dcem.training.config_file import ConfigFile
+from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
 from lit_dcem.training.log_positions import LogPositions
 from lit_dcem.training.monitors import Monitors
@@ -92,7 +94,7 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, attempt: Attempt, **options: Any) -> None:
         self.attempt = attempt
-        self.checkpoint: dict[str, Any] | None = None
+        self.checkpoint: Checkpoint | None = None
         self.first_callbacks: list[Any] = []
         super().__init__(**options)
 
@@ -111,7 +113,9 @@ class TrainingCLI(LightningCLI):
         check_intervals(config.trainer)
         if config.ckpt_path == "last":
             config.ckpt_path = str(newest_checkpoint(config))
-        self.checkpoint = None if config.ckpt_path is None else read_checkpoint(config.ckpt_path)
+        if config.ckpt_path is not None:
+            self.checkpoint = Checkpoint.read(config.ckpt_path)
+            config.ckpt_path = str(self.checkpoint.path)
         if self.config.subcommand == "fit":
             self._prepare_run(config)
         else:
@@ -121,10 +125,10 @@ class TrainingCLI(LightningCLI):
         """Have everything of the run in one folder."""
         goes_on = self.checkpoint is not None
         if self.checkpoint is not None:
-            if "optimizer_states" not in self.checkpoint:
-                raise UsageError(f"Training goes on from a whole checkpoint, got {config.ckpt_path}, an exported one.")
+            rule = "Training can only be resumed from a checkpoint with its optimizers"
+            require(self.checkpoint.can_resume, rule, f"the export {config.ckpt_path}")
             self._dump_config()
-            check_same_run(self.checkpoint, self.config_dump, folder_of(Path(config.ckpt_path)))
+            check_same_run(self.checkpoint.config, self.config_dump, folder_of(self.checkpoint.path))
             del self.config_dump  # what loggers are given below is to be in it
         if config.trainer.fast_dev_run:
             return
@@ -132,7 +136,7 @@ class TrainingCLI(LightningCLI):
         if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
             folder = folder_of(Path(config.ckpt_path)) if goes_on else new_run(runs_folder(config))
             self.attempt.made = None if goes_on else folder
-            log_into(config.trainer, folder, self.checkpoint or {})
+            log_into(config.trainer, folder, self.checkpoint)
         if config.trainer.enable_model_summary is not False:
             self.first_callbacks = [ParameterSummary()]
         self.attempt.folder = RunFolder(folder)
@@ -156,15 +160,15 @@ class TrainingCLI(LightningCLI):
         """Put the callbacks of the run first: see `LastCheckpoint`."""
         given = self.config_init[self.config.subcommand].trainer
         theirs = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks] if given.callbacks else []
-        trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs], **options)
+        ours = [] if given.enable_progress_bar is False or _has_bar(theirs) else [FitProgress()]
+        trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs, *ours], **options)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that the user chose
-            trainer.strategy.checkpoint_io = SafeCheckpointIO()
+            trainer.strategy.checkpoint_io = SafeCheckpointIO(self.checkpoint)
         return trainer
 
     def after_instantiate_classes(self) -> None:
-        config = self.config[self.config.subcommand]
         if self.checkpoint is not None:
-            check_weights(self.model, self.checkpoint, config.ckpt_path)
+            check_weights(self.model, self.checkpoint.weights(), self.checkpoint.path)
             for callback in self.first_callbacks:
                 if isinstance(callback, LogPositions):
                     callback.continue_logs(self.trainer)
@@ -195,6 +199,11 @@ def _callbacks(trainer: Namespace) -> list[Namespace]:
     """The callbacks of a config, which may be none, one, or a list."""
     given = trainer.callbacks or []
     return given if isinstance(given, list) else [given]
+
+
+def _has_bar(callbacks: list[Any]) -> bool:
+    """Whether the user chose a progress bar, of which Lightning takes one."""
+    return any(isinstance(each, ProgressBar) for each in callbacks)
 
 
 def _writes_last(callback: Any) -> bool:

@@ -46,7 +46,7 @@ def make(
     """
     kind = _kind(name)
     simulations = [kind(name, env_options) for _ in range(num_envs)]
-    if time_limit is None and simulations and not simulations[0].has_time_limit:
+    if time_limit is None and simulations and simulations[0].time_limit is None:
         time_limit = LONGEST
         if rank == 0:
             _warn_of_no_limit(name)

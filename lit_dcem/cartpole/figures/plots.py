@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytorch_lightning as pl
 from matplotlib.figure import Figure
 
-from lit_dcem.cartpole.figures.search import decoded, draw_forces, draw_search, latent_search, surface
+from lit_dcem.cartpole.figures.search import STATE, decoded, draw_forces, draw_search, latent_search
+from lit_dcem.cartpole.figures.surfaces import surface
 from lit_dcem.cartpole.module import CartpoleEmbedding
 from lit_dcem.cartpole.states import validation_states
 from lit_dcem.training.pictures import is_due, log_figure, warn_without_pictures
-
-STATE = 1
-"""of the validation states"""
 
 
 class CartpolePlots(pl.Callback):

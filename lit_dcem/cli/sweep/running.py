@@ -23,7 +23,7 @@ from lit_dcem.cli.sweep.run import Run
 from lit_dcem.cli.sweep.tables import summary, write_tables
 from lit_dcem.errors import UsageError
 from lit_dcem.files.replacing import check_writable
-from lit_dcem.training.runs import history
+from lit_dcem.training.progress import bars
 
 
 def sweep(
@@ -96,8 +96,9 @@ def _begun(chain: Chain) -> Iterator[Process]:
 def _follow(ended: Iterator[Process], processes: list[Process], to_do: list[Process], content: Sweep) -> None:
     """Show what goes on, and write the tables after each process."""
     console, over, count = Console(), threading.Event(), len(processes)
-    with Progress(console=console, disable=not console.is_terminal, speed_estimate_period=math.inf) as bar:
-        whole = bar.add_task(f"{count} runs", total=count, completed=count - len(to_do))
+    with bars(console) as bar:
+        done = count - len(to_do)
+        whole = bar.add_task(f"{count} runs", total=count, completed=done, begun=done)
         watcher = threading.Thread(target=_watch, args=(bar, to_do, content.metric, over), daemon=True)
         watcher.start()
         try:
@@ -127,7 +128,8 @@ def _watch(bar: Progress, processes: list[Process], metric: str, over: threading
     while bar.console.is_terminal and not over.wait(10):
         for line, process in zip(lines, processes, strict=True):
             at_work = process.recorded()["status"] == "running"
-            newest = (history(process.checkpoint()) if at_work and isinstance(process, Run) else [])[-1:]
+            checkpoint = process.checkpoint() if at_work and isinstance(process, Run) else None
+            newest = [] if checkpoint is None else checkpoint.history[-1:]
             text = "".join(f" step {row['step']:.0f}, {metric} {row.get(metric, math.nan):.4g}" for row in newest)
             bar.update(line, visible=at_work, description=process.name + text)
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lit_dcem.errors import UsageError
+from lit_dcem.training.figure_source import figure
 
 Tasks = Mapping[str, Mapping[str, Sequence[float]]]
 """returns of the episodes, by task and controller"""
@@ -35,6 +36,12 @@ class Returns(NamedTuple):
     task: str
     controller: str
     returns: list[float]
+
+
+@figure("4", find=Path, shipped=["*_phase*_returns.json"])
+def box_plots_of_reports(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 4, from reports of evaluations."""
+    return box_plots(pooled(paths))
 
 
 def pooled(paths: Sequence[Path]) -> Tasks:
