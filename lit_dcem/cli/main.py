@@ -1,4 +1,4 @@
-"""The command ``lit-dcem``. Nothing heavy is imported before it is known what is asked for."""
+"""The command ``lit-dcem``. Heavy modules are imported only by the command that needs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lit_dcem.messages import one_sentence
 
 DESCRIPTION = "The differentiable cross-entropy method, and the experiments of its paper, in PyTorch Lightning."
 TRAINER_COMMANDS = {
-    "fit": "train: --config FILE, any --trainer.*, --model.*, --data.* option, --ckpt_path FILE or last to go on",
+    "fit": "train: --config FILE, any --trainer.*, --model.*, --data.* option, --ckpt_path FILE or last to resume",
     "validate": "validate a checkpoint: --config FILE --ckpt_path FILE",
     "test": "test a checkpoint on data never trained on: --config FILE --ckpt_path FILE",
 }
@@ -44,7 +44,7 @@ class Version(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. What cannot be done is said in one sentence, with exit code 2."""
+    """Run one command; a mistake in it is one sentence and exit code 2."""
     try:
         packages, typed = take_trust(sys.argv[1:] if arguments is None else arguments)
         _look_here()
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _look_here() -> None:
-    """Find modules of the current folder, as ``python -m`` does; last, so that none takes the place of another."""
+    """Let modules of the current folder be imported, as ``python -m`` does; last in the path, to hide no other."""
     if not (getattr(sys.flags, "safe_path", False) or os.environ.get("PYTHONSAFEPATH")):
         here = str(Path.cwd())
         if not {"", here} & set(sys.path):

@@ -1,4 +1,4 @@
-"""Configs that go over several others, like the debug sizes of all phases of PlaNet."""
+"""Configs that override part of several others, like the debug sizes of all phases of PlaNet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line knows of a run before anything is built: its folder, where it logs, and whether it goes on."""
+"""What the command line decides about a run before anything is built: its folder, its logs, and what it resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDENTITIES: dict[str, dict[str, Any]] = {
     "MLFlowLogger": {"run_id": ...},
     "CometLogger": {"experiment_key": ...},
 }
-"""arguments by which loggers that keep their runs elsewhere go on with one; ... is its version"""
+"""arguments by which loggers that keep their runs elsewhere continue one; ... is its version"""
 LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -41,7 +41,7 @@ KEPT = {
         "initial_replay",
     ),
 }  # fmt: skip
-"""options that a checkpoint restores, or that make a run another one"""
+"""options that a checkpoint restores, or whose change makes another run"""
 
 
 def runs_folder(config: Namespace) -> Path:
@@ -56,7 +56,7 @@ def runs_folder(config: Namespace) -> Path:
 
 
 def check_intervals(trainer: Namespace) -> None:
-    """Raise a UsageError for an interval that Lightning would only stumble over in training."""
+    """Raise a UsageError for an interval at which Lightning would fail only in training."""
     for name, least in LEAST.items():
         value = trainer.get(name)
         if isinstance(value, (int, float)) and not value >= least:
@@ -80,12 +80,12 @@ def newest_checkpoint(config: Namespace) -> Path:
     folder = runs_folder(config)
     newest = newest_run(folder)
     if newest is None:
-        raise UsageError(f"--ckpt_path last needs a run to go on with, got no last.ckpt in {folder}.")
+        raise UsageError(f"--ckpt_path last needs a run to resume, got no last.ckpt in {folder}.")
     return newest
 
 
 def log_into(trainer: Namespace, folder: Path, checkpoint: Checkpoint | None) -> None:
-    """Have the loggers of a config write to the folder of the run, or go on with their run elsewhere.
+    """Have the loggers of a config write to the folder of the run, or continue their run elsewhere.
 
     Args:
         trainer: of the config, which is changed.
@@ -110,7 +110,7 @@ def log_into(trainer: Namespace, folder: Path, checkpoint: Checkpoint | None) ->
 
 
 def check_same_run(before: Config, config: Mapping[str, Any], folder: Path) -> None:
-    """Raise a UsageError if a config would have a checkpoint go on as another run, or would not be heeded.
+    """Raise a UsageError if a config would resume a checkpoint as another run, or would have no effect.
 
     Args:
         before: config of the checkpoint to resume from.
@@ -121,7 +121,7 @@ def check_same_run(before: Config, config: Mapping[str, Any], folder: Path) -> N
         ours = config.get(part) or {}
         began, now = theirs.get("_class_path"), ours.get("class_path")
         if "_class_path" in theirs and began != now:
-            raise UsageError(f"A run must go on with the {part} that it began with, {began}, got {now}.")
+            raise UsageError(f"A run must be resumed with the {part} that it began with, {began}, got {now}.")
         _check_same(dict(_leaves(theirs)), dict(_leaves(ours.get("init_args") or {})), KEPT[part])
     _check_same(_recorded(folder), dict(config), ("seed_everything",))
 
@@ -129,7 +129,7 @@ def check_same_run(before: Config, config: Mapping[str, Any], folder: Path) -> N
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], names: tuple[str, ...]) -> None:
     for key, value in before.items():
         if key.split(".")[0] in names and key in now and now[key] != value:
-            raise UsageError(f"A run must go on with what it began with, {key} {value}, got {now[key]}.")
+            raise UsageError(f"A run must be resumed with what it began with, {key} {value}, got {now[key]}.")
 
 
 def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,7 +36,7 @@ from lit_dcem.training.random_states import RandomStates
 from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
 
 UNINTERESTING = ("Tip", "Trainer already configured with model summary")
-"""what Lightning has to say about itself"""
+"""beginnings of what Lightning says about itself"""
 
 
 def run(arguments: list[str]) -> None:
@@ -84,8 +84,8 @@ class Parser(LightningArgumentParser):
 class TrainingCLI(LightningCLI):
     """LightningCLI for any of our modules and datamodules.
 
-    ``--ckpt_path FILE`` goes on in the run folder of the file, with what the command line and config say;
-    ``--ckpt_path last`` takes the newest run of the config. Every checkpoint holds the config of its model.
+    ``--ckpt_path FILE`` resumes in the run folder of the file, with what the command line and config say;
+    ``--ckpt_path last`` resumes the newest run of the config. Every checkpoint holds the config of its model.
 
     Args:
         attempt: is told how far the command came.
@@ -103,7 +103,7 @@ class TrainingCLI(LightningCLI):
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would let the checkpoint's arguments win over what the user typed; here they are what is typed."""
+        """Do nothing: Lightning would let the checkpoint's arguments win over what the user typed."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
@@ -123,7 +123,7 @@ class TrainingCLI(LightningCLI):
 
     def _prepare_run(self, config: Any) -> None:
         """Have everything of the run in one folder."""
-        goes_on = self.checkpoint is not None
+        resumes = self.checkpoint is not None
         if self.checkpoint is not None:
             rule = "Training can only be resumed from a checkpoint with its optimizers"
             require(self.checkpoint.can_resume, rule, f"the export {config.ckpt_path}")
@@ -134,8 +134,8 @@ class TrainingCLI(LightningCLI):
             return
         folder = None
         if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
-            folder = folder_of(Path(config.ckpt_path)) if goes_on else new_run(runs_folder(config))
-            self.attempt.made = None if goes_on else folder
+            folder = folder_of(Path(config.ckpt_path)) if resumes else new_run(runs_folder(config))
+            self.attempt.made = None if resumes else folder
             log_into(config.trainer, folder, self.checkpoint)
         if config.trainer.enable_model_summary is not False:
             self.first_callbacks = [ParameterSummary()]
@@ -185,7 +185,7 @@ class TrainingCLI(LightningCLI):
         if self.attempt.folder is None:
             return
         folder = _short(self.attempt.folder.path(self.trainer))
-        said = [f"measure it: lit-dcem evaluate --checkpoint {folder}", "go on: --ckpt_path last"]
+        said = [f"measure it: lit-dcem evaluate --checkpoint {folder}", "resume it: --ckpt_path last"]
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
             said.insert(0, f"see its curves: tensorboard --logdir {folder}")
         checkpoints = self.trainer.checkpoint_callback  # the first one

@@ -1,4 +1,4 @@
-"""A checkpoint as a file: find it, read it, and check that its weights fit."""
+"""A checkpoint as a file: read it, and check that its weights fit."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], path: str | Path
 def _shapes(weights: Mapping[str, Any], path: str | Path) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for name, value in weights.items():
-        if name.endswith("_extra_state"):  # what a module keeps beside its weights, of any type
+        if name.endswith("_extra_state"):  # what a module saves besides its weights, of any type
             continue
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex() or value.is_quantized:
             kind = f"a {value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar, Timer
 from pytorch_lightning.callbacks.progress.rich_progress import CustomTimeColumn
-from rich import get_console
+from rich.console import Console
 from rich.progress import Task, TaskID
 from rich.text import Text
 
@@ -24,7 +24,7 @@ class FitProgress(RichProgressBar):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        if not get_console().is_terminal:
+        if not Console(**self._console_kwargs).is_terminal:
             self.disable()
 
     def _reset_progress_bar_ids(self) -> None:
@@ -40,7 +40,7 @@ class FitProgress(RichProgressBar):
         if self.progress is not None and self.is_enabled:
             begun = _batches(trainer)
             total, limit = total_batches(trainer), _seconds_of_timer(trainer)
-            self._whole = self.progress.add_task("All epochs", total, completed=begun, begun=begun, limit=limit)
+            self._whole = self.progress.add_task("All epochs", total=total, completed=begun, begun=begun, limit=limit)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -72,7 +72,7 @@ def total_batches(trainer: pl.Trainer) -> float:
 
 def _batches(trainer: pl.Trainer) -> int:
     """Training batches so far, those before a resume included."""
-    return trainer.fit_loop.epoch_loop.batch_progress.total.completed
+    return trainer.fit_loop.epoch_loop.batch_progress.total.processed
 
 
 def _seconds_of_timer(trainer: pl.Trainer) -> float | None:

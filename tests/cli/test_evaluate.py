@@ -225,7 +225,7 @@ def test_the_help_groups_options_by_experiment(capsys):
         "--states",
         "--closed_loop",
         "\ncartpole and PlaNet:",
-        "--episodes",
+        "--episodes N",
         "--env_seed",
     ]
     places = [groups.index(text) for text in order]
@@ -265,7 +265,7 @@ def test_the_stronger_expert_of_the_shipped_config(capsys):
         ),
         (["--checkpoint=regression_gd_0", "--video=a.gif"], "the cartpole or a checkpoint of PlaNet, got EnergyReg"),
         (
-            ["--checkpoint=regression_gd_0", "--planner=FullSpacePlanner"],
+            ["--checkpoint=regression_gd_0", "--config", EXPERT],
             "--planner needs a planner of the cartpole or",
         ),
         (["--checkpoint=regression_gd_0", "--points=all"], "--points must be validation or held-out, got all."),

@@ -167,10 +167,9 @@ def test_nothing_among_values_of_any_type(option, spec):
 
 @pytest.mark.parametrize("options", DATA.values(), ids=DATA)
 def test_nothing_hidden_in_the_data(options):
+    path = changed("swingup_phase1_0", "datamodule_hyper_parameters", **options)
     with pytest.raises(UsageError) as error:
-        Checkpoint.read(changed("swingup_phase1_0", "datamodule_hyper_parameters", **options)).data(
-            EnvironmentData
-        ).make_envs(1, 0)
+        Checkpoint.read(path).data(EnvironmentData).make_envs(1, 0)
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
 
 

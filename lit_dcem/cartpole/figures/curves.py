@@ -188,7 +188,7 @@ def _draw_factor(axis: Axes, place: float, seeds: Sequence[float], colour: str) 
 
 
 def _legend(axis: Axes, shades: Mapping[float, str]) -> None:
-    """Beside the panel, as its marks are spread all over."""
+    """Next to the panel, whose marks are spread all over."""
     for temperature, colour in shades.items():
         axis.plot([], [], color=colour, marker="o", label=f"temperature {temperature:g}")
     axis.plot([], [], "k.", label="a seed", alpha=0.6)

@@ -25,7 +25,7 @@ LOSS = "loss"
 APART = 0.03
 """of the marks of two temperatures, as a share of a decade"""
 ROOM = 1.4
-"""factor by which the axis goes on beyond the first and last marks"""
+"""factor by which the axis extends beyond the first and last marks"""
 
 
 def read_study(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Figure 2: how searches for the best forces go on, over the forces themselves and over a latent space."""
+"""Figure 2: the iterations of searches for the best forces, over the forces themselves and over a latent space."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def search_iterations_of_a_checkpoint(number: str, paths: Sequence[Path]) -> Fig
 def search_iterations(
     module: CartpoleEmbedding, state: Float[Tensor, " 5"], full_space_solver: DCEM = FULL_SPACE
 ) -> Figure:
-    """Figure 2: the candidates of iterations 0, 3, 6 and 9 of two searches for the best forces from one state on.
+    """Figure 2: the candidates of iterations 0, 3, 6 and 9 of two searches for the best forces from one state.
 
     Row 1 shows 100 of the candidates of CEM over the forces themselves, row 2 the decoded candidates of the
     search of the latent space, and row 3, if that is a plane, these candidates on the cost surface, where light is

@@ -136,7 +136,7 @@ def star(axis: Axes, costs: Float[Tensor, "z2 z1"]) -> None:
 
 
 def colour_bar(figure: Figure, axes: Sequence[Axes], norm: FuncNorm) -> None:
-    """Beside a row; ticks at even steps of grey."""
+    """To the right of a row, with ticks at even steps of grey."""
     ticks = norm.inverse(np.linspace(0, 1, 5))
     bar = figure.colorbar(ScalarMappable(norm, "Greys"), ax=axes, ticks=ticks, fraction=0.04, pad=0.01)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{round(value)}")

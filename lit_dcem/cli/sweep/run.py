@@ -58,7 +58,7 @@ class Run(Process):
         return None
 
     def begin(self, limit: float | None) -> list[str]:
-        """The options, what tells its end, and where it begins or goes on."""
+        """The options, the callback that records its end, and where it begins or resumes."""
         self.ending.unlink(missing_ok=True)
         ending = [f"--trainer.callbacks+={ENDING}", f"--trainer.callbacks.path={self.ending}"]
         more: dict[str, Any] = {} if limit is None else {"trainer.max_time": as_time(limit)}
@@ -78,7 +78,7 @@ class Run(Process):
         return "cut off" if end is None else "failed" if self.checkpoint() is None else end
 
     def _starts(self, begun: bool) -> dict[str, str]:
-        """What it began with, also if the folder was moved since."""
+        """What it began with, even if the folder was moved since."""
         if self.before is None:
             return {}
         now = {option: str(self.before.inside(path)) for option, path in self.starts.items()}

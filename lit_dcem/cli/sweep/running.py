@@ -1,4 +1,4 @@
-"""Train and evaluate the runs of a sweep, and show what goes on."""
+"""Train and evaluate the runs of a sweep, and show their progress."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def sweep(
         out: folder of the tables and runs; ``runs/`` and the file's name if none.
         backend: "joblib" for this machine, or "ray" for a cluster whose machines share the folder.
         jobs: runs at a time; one for each core if none.
-        budget: minutes of wall-clock for what is left to do, shared out evenly. A run that is out of time goes on if
-            the next sweep leaves it more than it had. A phase may take all that its chain has left; where it is out
+        budget: minutes of wall-clock for what is left to do, shared out evenly. A run that is out of time is resumed
+            if the next sweep leaves it more than it had. A phase may take all that its chain has left; where it is out
             of time, the next one does not begin.
 
     Raises:
@@ -94,7 +94,7 @@ def _begun(chain: Chain) -> Iterator[Process]:
 
 
 def _follow(ended: Iterator[Process], processes: list[Process], to_do: list[Process], content: Sweep) -> None:
-    """Show what goes on, and write the tables after each process."""
+    """Show the progress, and write the tables after each process."""
     console, over, count = Console(), threading.Event(), len(processes)
     with bars(console) as bar:
         done = count - len(to_do)
@@ -119,11 +119,11 @@ def _follow(ended: Iterator[Process], processes: list[Process], to_do: list[Proc
             watcher.join()
     console.print(summary(write_tables(processes, content), content))
     if STOP.is_set():
-        raise KeyboardInterrupt("Stopped; the same command goes on.")
+        raise KeyboardInterrupt("Stopped; the same command resumes the sweep.")
 
 
 def _watch(bar: Progress, processes: list[Process], metric: str, over: threading.Event) -> None:
-    """A line for each process at work, with a run's last checkpoint; those of a cluster show nothing else."""
+    """A line for each process at work, with the last validation of a run: on a cluster that is all there is to see."""
     lines = [bar.add_task(process.name, total=None, visible=False) for process in processes]
     while bar.console.is_terminal and not over.wait(10):
         for line, process in zip(lines, processes, strict=True):

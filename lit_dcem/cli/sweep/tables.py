@@ -1,4 +1,4 @@
-"""What the runs of a sweep came to."""
+"""Tables of the results of a sweep."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _counted(events: EventAccumulator) -> Sequence[str]:
 
 
 def _merged(points: Iterable[ScalarEvent]) -> Curve:
-    """Updates and values of what a run did not go back behind, when it was resumed, to write it once more."""
+    """Updates and values of a run without those that it wrote again after it was resumed."""
     kept, least = [], math.inf
     for point in sorted(points, key=lambda point: (point.wall_time, point.step), reverse=True):
         if point.step < least:

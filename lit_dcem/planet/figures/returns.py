@@ -96,7 +96,7 @@ def _evaluation(controller: str, report: Any, path: Path) -> Returns:
 
 
 def box_plots(tasks: Tasks) -> Figure:
-    """A panel for each task, a box for each controller, and the paper's medians as crosses beside them.
+    """A panel for each task, a box for each controller, and the paper's medians as crosses next to them.
 
     Boxes reach from the first to the third quartile, whiskers to the last return within 1.5 times that; others are
     points. A controller that some task has no returns of keeps its place there.
