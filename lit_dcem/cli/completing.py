@@ -65,7 +65,9 @@ def _resumed(arguments: list[str]) -> Checkpoint | None:
     """The checkpoint that a run is resumed from: what it started from may be gone by now."""
     typed = [word.partition("=") for word in arguments]
     pairs = zip(typed, [*arguments[1:], ""], strict=True)
-    path = next((value if equals else following for (name, equals, value), following in pairs if name == "--ckpt_path"), None)
+    path = next(
+        (value if equals else following for (name, equals, value), following in pairs if name == "--ckpt_path"), None
+    )
     if path == "last":
         configs = [Path(path) for _, path in arguments_of(arguments) if path]
         path = newest_run(Path("runs", configs[0].stem)) if configs else None

@@ -13,7 +13,7 @@ TRAINER = {"num_sanity_val_steps": 0, "log_every_n_steps": 10, "inference_mode":
 def default_callbacks(cls: type | None, model: Namespace, trainer: Namespace) -> list[Namespace]:
     """Callbacks that a config does not name and its module wants.
 
-    A module says in ``best`` which metric is best, and whether at its "min" or "max", and in ``pictures`` what draws.
+    A module says in ``monitor`` which metric tells the best checkpoint, with "min" or "max", and in ``pictures`` what draws.
 
     Args:
         cls: class of the module; None if unknown.
@@ -21,7 +21,7 @@ def default_callbacks(cls: type | None, model: Namespace, trainer: Namespace) ->
         trainer: the Trainer's config.
     """
     named = [callback.class_path.rpartition(".")[2] for callback in callbacks_of(trainer)]
-    best, pictures = getattr(cls, "best", None), getattr(cls, "pictures", None)
+    best, pictures = getattr(cls, "monitor", None), getattr(cls, "pictures", None)
     found: list[Namespace] = []
     if best is not None and trainer.enable_checkpointing is not False and "ModelCheckpoint" not in named:
         saving = {"monitor": best[0], "mode": best[1], "filename": "best", "enable_version_counter": False}

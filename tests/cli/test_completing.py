@@ -92,6 +92,8 @@ def test_configs_without_an_environment_are_complete(name):
     assert completed(config(name)) == {}
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["--config=nowhere.yaml"], ["--model=Nothing"], ["--model=math.pi"], ["--data.env"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["--config=nowhere.yaml"], ["--model=Nothing"], ["--model=math.pi"], ["--data.env"]]
+)
 def test_what_makes_no_sense_is_left_to_the_parser(words):
     assert complete(["fit", *words]) == ["fit", *words]
