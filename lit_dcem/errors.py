@@ -10,9 +10,15 @@ class StoppedError(Exception):
 
     Args:
         code: exit code.
-        message: what was done, and how to go on.
+        message: what was done, and how to resume.
     """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def require(holds: bool, rule: str, got: object) -> None:
+    """Raise a UsageError of the rule and the value that breaks it, unless the rule holds."""
+    if not holds:
+        raise UsageError(f"{rule}, got {got}.")

@@ -66,6 +66,10 @@ class CartpoleEmbedding(pl.LightningModule):
 
     metrics = ("train/cost", "val/cost", "val/cost_paper", "val/cost_trained", "val/cost_hard", "val/improvement")
     """names of the logged metrics, for callbacks that monitor one"""
+    monitor = ("val/cost", "min")
+    """the metric that tells the best checkpoint, and where it is best"""
+    pictures = "lit_dcem.CartpolePlots"
+    """the callback that draws"""
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from lit_dcem.cartpole.planners import CartpolePlanner, FullSpacePlanner
 from lit_dcem.cartpole.states import initial_states
 from lit_dcem.errors import UsageError
 from lit_dcem.files.checkpoint import read_file
+from lit_dcem.training.progress import track
 
 MAX_POINTS = 1_000_000
 """most points of a grid, whose forces take 80 MB"""
@@ -100,7 +101,11 @@ class PCAPlanner(CartpolePlanner):
         """Solve ``num_solutions`` states by the expert, and take the principal components of the solutions."""
         states = initial_states(self.num_solutions, torch.Generator().manual_seed(self.seed)).to(self.centre)
         generator = torch.Generator(states.device).manual_seed(self.seed)
-        self.fit_to(torch.cat([self.expert(chunk, generator) for chunk in states.split(CHUNK)]))
+        self.fit_to(
+            torch.cat(
+                [self.expert(chunk, generator) for chunk in track(states.split(CHUNK), "solutions of the expert")]
+            )
+        )
 
     @torch.no_grad()
     def fit_to(self, solutions: Float[Tensor, "solutions horizon"]) -> None:

@@ -1,4 +1,4 @@
-"""What is typed on the command line, before a parser sees it: whom to trust, and names of shipped files."""
+"""What is typed on the command line, before a parser sees it: packages to trust, and names of shipped configs."""
 
 from __future__ import annotations
 
@@ -7,35 +7,25 @@ from collections.abc import Iterator, Sequence
 from lit_dcem.errors import UsageError
 from lit_dcem.files.shipped import find_shipped
 
-FOLDERS = {
-    "-c": "configs",
-    "--config": "configs",
-    "--expert": "configs",
-    "--checkpoint": "checkpoints",
-    "--ckpt_path": "checkpoints",
-    "--run": "checkpoints",
-}
-"""options that take files, and the folder of those that we ship"""
-SEVERAL = "--run"
-"""takes all arguments that follow"""
+CONFIGS = ("-c", "--config", "--expert")
+"""options that take a config"""
 
 
-def find_files(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the names of shipped files as their paths."""
-    return list(_with_files(arguments))
+def find_configs(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the names of shipped configs as their paths, as the parsers open these files themselves."""
+    return list(_with_paths(arguments))
 
 
-def _with_files(arguments: Sequence[str]) -> Iterator[str]:
-    folder, several = None, False
+def _with_paths(arguments: Sequence[str]) -> Iterator[str]:
+    is_config = False
     for argument in arguments:
         option, equals, value = argument.partition("=")
-        if argument.startswith("-"):
-            folder, several = FOLDERS.get(argument), argument == SEVERAL
-            known = equals and option in FOLDERS
-            yield f"{option}={find_shipped(value, FOLDERS[option])}" if known else argument
-        else:
-            yield argument if folder is None else find_shipped(argument, folder)
-            folder = folder if several else None
+        if equals and option in CONFIGS:
+            argument = f"{option}={find_shipped(value, 'configs')}"
+        elif is_config and not argument.startswith("-"):
+            argument = find_shipped(argument, "configs")
+        is_config = argument in CONFIGS
+        yield argument
 
 
 def take_trust(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

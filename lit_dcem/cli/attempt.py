@@ -1,4 +1,4 @@
-"""What a training command came to: done, refused in one sentence, or stopped by a signal."""
+"""How a training command ended: done, refused in one sentence, or stopped by a signal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lit_dcem.training.run_folder import CHECKPOINTS, RunFolder, discard
 
 
 class Attempt:
-    """How far a command came: what may still be refused, and what then is to be left as it was."""
+    """How far a command got, which decides what may still be refused and what is then cleaned up."""
 
     def __init__(self) -> None:
         self.made: Path | None = None
@@ -33,7 +33,7 @@ class Attempt:
 
     @contextmanager
     def in_one_sentence(self) -> Iterator[None]:
-        """Before the first update anything that fails is a mistake in what was typed; later, only some things are."""
+        """Turn failures into one sentence: before the first update any is a mistake in what was typed."""
         hook = threading.excepthook
         # TensorBoard writes in a thread: a full disk is told once, by the thread that waits for it.
         threading.excepthook = lambda told: None if _of_disk(told.exc_value) else hook(told)
@@ -52,7 +52,7 @@ class Attempt:
             raise
         except Exception as error:
             if (full := disk_error(error)) is not None:
-                self._clear(of_no_use=self._has_saved_nothing)
+                self._clear(useless=self._has_saved_nothing)
                 raise full from error
             if self._has_updated and not isinstance(error, MisconfigurationException):
                 raise
@@ -76,8 +76,8 @@ class Attempt:
     def _has_saved_nothing(self) -> bool:
         return self.made is not None and not any(self.made.glob(f"{CHECKPOINTS}/*.ckpt"))
 
-    def _clear(self, of_no_use: bool = False) -> None:
-        if self.made is not None and (of_no_use or not self._has_updated):
+    def _clear(self, useless: bool = False) -> None:
+        if self.made is not None and (useless or not self._has_updated):
             discard(self.made)
 
 

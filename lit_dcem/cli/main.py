@@ -1,4 +1,4 @@
-"""The command ``lit-dcem``. Nothing heavy is imported before it is known what is asked for."""
+"""The command ``lit-dcem``. Heavy modules are imported only by the command that needs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from lit_dcem.cli.arguments import find_files, take_trust
+from lit_dcem.cli.arguments import find_configs, take_trust
 from lit_dcem.errors import StoppedError, UsageError
 from lit_dcem.files import trust
 from lit_dcem.files.shipped import find_shipped
@@ -17,14 +17,13 @@ from lit_dcem.messages import one_sentence
 
 DESCRIPTION = "The differentiable cross-entropy method, and the experiments of its paper, in PyTorch Lightning."
 TRAINER_COMMANDS = {
-    "fit": "train: --config FILE, any --trainer.*, --model.*, --data.* option, --ckpt_path FILE or last to go on",
+    "fit": "train: --config FILE, any --trainer.*, --model.*, --data.* option, --ckpt_path FILE or last to resume",
     "validate": "validate a checkpoint: --config FILE --ckpt_path FILE",
     "test": "test a checkpoint on data never trained on: --config FILE --ckpt_path FILE",
 }
 TRUST = """Files that we ship are found by name from any folder: --config cartpole, --checkpoint cartpole_best_0.
 Every command takes --trust PACKAGE[,PACKAGE]: your own packages whose classes a checkpoint may name."""
-EVALUATE = "measure a planner: --config FILE or --checkpoint FILE; in closed loop with --env cartpole-swingup"
-FIGURES = (*(str(number) for number in range(1, 16)), "gradient")
+EVALUATE = "measure what a checkpoint has learned, or a planner: --checkpoint FILE or --config FILE"
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,12 +44,12 @@ class Version(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. What cannot be done is said in one sentence, with exit code 2."""
+    """Run one command; a mistake in it is one sentence and exit code 2."""
     try:
         packages, typed = take_trust(sys.argv[1:] if arguments is None else arguments)
         _look_here()
         with trust.trusting(packages):
-            _dispatch(find_files(typed))
+            _dispatch(find_configs(typed))
     except UsageError as error:
         print(f"lit-dcem: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _look_here() -> None:
-    """Find modules of the current folder, as ``python -m`` does; last, so that none takes the place of another."""
+    """Let modules of the current folder be imported, as ``python -m`` does; last in the path, to hide no other."""
     if not (getattr(sys.flags, "safe_path", False) or os.environ.get("PYTHONSAFEPATH")):
         here = str(Path.cwd())
         if not {"", here} & set(sys.path):
@@ -95,9 +94,9 @@ def _run(options: argparse.Namespace) -> None:
     if options.command == "figure":
         _figure(options)
     elif options.command == "export":
-        from lit_dcem.training.runs import checkpoint_of, strip
+        from lit_dcem.training.checkpoint import Checkpoint
 
-        strip(checkpoint_of(find_shipped(options.checkpoint, "checkpoints")), options.out)
+        Checkpoint.read(options.checkpoint).export(options.out)
         print(options.out)
     elif options.command == "sweep":
         from lit_dcem.cli.sweep import sweep
@@ -106,29 +105,12 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _figure(options: argparse.Namespace) -> None:
-    from lit_dcem.cli.figure import draw
+    from lit_dcem.cli.figure import ALL, draw, draw_all
 
-    if options.number == "all":
-        _draw_all(options)
+    if options.number == ALL:
+        draw_all(options.run, options.out)
     else:
         print(draw(options.number, options.run, options.out))
-
-
-def _draw_all(options: argparse.Namespace) -> None:
-    """Draw the figures whose shipped files are there, and say which are left out."""
-    from lit_dcem.cli.figure import draw
-    from lit_dcem.training.figure_source import NothingShippedError
-
-    folder = Path(options.out or ".")
-    if options.run:
-        raise UsageError(f"Figure all is drawn from the shipped files and takes no --run, got {options.run[0]}.")
-    if folder.is_file():
-        raise UsageError(f"--out must be a folder for figure all, got the file {folder}.")
-    for number in FIGURES:
-        try:
-            print(draw(number, None, str(folder / f"figure{number}.png")))
-        except NothingShippedError as missing:
-            print(f"lit-dcem: Left out: {missing}", file=sys.stderr)
 
 
 def _parser() -> Parser:
@@ -139,13 +121,9 @@ def _parser() -> Parser:
         commands.add_parser(name, help=text, add_help=False)
     commands.add_parser("evaluate", help=EVALUATE, add_help=False)
     figure = commands.add_parser("figure", help="draw a figure of the paper", allow_abbrev=False)
-    figure.add_argument(
-        "number",
-        choices=(*FIGURES, "all"),
-        help="its number in the paper, gradient (the study of the cartpole), or all",
-    )
-    figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or files; the shipped ones if none")
-    figure.add_argument("--out", metavar="FILE", help="image file to write, figureN.png if none; a folder for all")
+    figure.add_argument("number", help="its number in the paper, gradient (the study of the cartpole), or all")
+    figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or files; by default the shipped ones")
+    figure.add_argument("--out", metavar="FILE", help="image file to write, figureN.png by default; a folder for all")
     sweep = commands.add_parser("sweep", help="train every point of a grid of options and seeds", allow_abbrev=False)
     sweep.add_argument("file", help="YAML like configs/sweep_cartpole.yaml, or sweep_planet.yaml with several phases")
     sweep.add_argument("--out", metavar="DIR", help="folder of tables and runs; runs/ and the file's name if none")
@@ -155,7 +133,7 @@ def _parser() -> Parser:
     export = commands.add_parser(
         "export", help="copy a checkpoint without what only training needs", allow_abbrev=False
     )
-    export.add_argument("checkpoint", help="run folder or checkpoint")
+    export.add_argument("checkpoint", help="run folder, checkpoint, or name of a shipped one")
     export.add_argument("out", help="file to write")
     return parser
 

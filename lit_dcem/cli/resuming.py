@@ -1,4 +1,4 @@
-"""What the command line knows of a run before anything is built: its folder, where it logs, and whether it goes on."""
+"""What the command line decides about a run before anything is built: its folder, its logs, and what it resumes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lit_dcem.errors import UsageError
+from lit_dcem.training.checkpoint import Checkpoint, Config
 from lit_dcem.training.log_positions import KEY
 from lit_dcem.training.run_folder import newest_run
 
@@ -23,7 +24,7 @@ IDENTITIES: dict[str, dict[str, Any]] = {
     "MLFlowLogger": {"run_id": ...},
     "CometLogger": {"experiment_key": ...},
 }
-"""arguments by which loggers that keep their runs elsewhere go on with one; ... is its version"""
+"""arguments by which loggers that keep their runs elsewhere continue one; ... is its version"""
 LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
@@ -40,7 +41,7 @@ KEPT = {
         "initial_replay",
     ),
 }  # fmt: skip
-"""options that a checkpoint restores, or that make a run another one"""
+"""options that a checkpoint restores, or whose change makes another run"""
 
 
 def runs_folder(config: Namespace) -> Path:
@@ -55,7 +56,7 @@ def runs_folder(config: Namespace) -> Path:
 
 
 def check_intervals(trainer: Namespace) -> None:
-    """Raise a UsageError for an interval that Lightning would only stumble over in training."""
+    """Raise a UsageError for an interval at which Lightning would fail only in training."""
     for name, least in LEAST.items():
         value = trainer.get(name)
         if isinstance(value, (int, float)) and not value >= least:
@@ -79,21 +80,21 @@ def newest_checkpoint(config: Namespace) -> Path:
     folder = runs_folder(config)
     newest = newest_run(folder)
     if newest is None:
-        raise UsageError(f"--ckpt_path last needs a run to go on with, got no last.ckpt in {folder}.")
+        raise UsageError(f"--ckpt_path last needs a run to resume, got no last.ckpt in {folder}.")
     return newest
 
 
-def log_into(trainer: Namespace, folder: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Have the loggers of a config write to the folder of the run, or go on with their run elsewhere.
+def log_into(trainer: Namespace, folder: Path, checkpoint: Checkpoint | None) -> None:
+    """Have the loggers of a config write to the folder of the run, or continue their run elsewhere.
 
     Args:
         trainer: of the config, which is changed.
         folder: of the run.
-        checkpoint: that it goes on from; empty for a new run.
+        checkpoint: that it is resumed from; None for a new run.
     """
     if trainer.logger is None or trainer.logger is True:
         trainer.logger = _tensorboard()
-    positions = checkpoint.get(KEY, [])
+    positions = [] if checkpoint is None else checkpoint.content.get(KEY, [])
     for index, logger in enumerate(loggers_of(trainer)):
         kind = _class_of(logger.class_path)
         if "init_args" not in logger:
@@ -108,20 +109,19 @@ def log_into(trainer: Namespace, folder: Path, checkpoint: Mapping[str, Any]) ->
                 logger.init_args[name] = positions[index]["version"] if value is ... else value
 
 
-def check_same_run(checkpoint: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
-    """Raise a UsageError if a config would have a checkpoint go on as another run, or would not be heeded.
+def check_same_run(before: Config, config: Mapping[str, Any], folder: Path) -> None:
+    """Raise a UsageError if a config would resume a checkpoint as another run, or would have no effect.
 
     Args:
-        checkpoint: to go on from.
+        before: config of the checkpoint to resume from.
         config: the whole one, as plain data.
         folder: of the run.
     """
-    hyper_parameters = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
-    for part, key in hyper_parameters.items():
-        theirs, ours = checkpoint.get(key) or {}, config.get(part) or {}
-        before, now = theirs.get("_class_path"), ours.get("class_path")
-        if "_class_path" in theirs and before != now:
-            raise UsageError(f"A run must go on with the {part} that it began with, {before}, got {now}.")
+    for part, theirs in before._asdict().items():
+        ours = config.get(part) or {}
+        began, now = theirs.get("_class_path"), ours.get("class_path")
+        if "_class_path" in theirs and began != now:
+            raise UsageError(f"A run must be resumed with the {part} that it began with, {began}, got {now}.")
         _check_same(dict(_leaves(theirs)), dict(_leaves(ours.get("init_args") or {})), KEPT[part])
     _check_same(_recorded(folder), dict(config), ("seed_everything",))
 
@@ -129,7 +129,7 @@ def check_same_run(checkpoint: Mapping[str, Any], config: Mapping[str, Any], fol
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], names: tuple[str, ...]) -> None:
     for key, value in before.items():
         if key.split(".")[0] in names and key in now and now[key] != value:
-            raise UsageError(f"A run must go on with what it began with, {key} {value}, got {now[key]}.")
+            raise UsageError(f"A run must be resumed with what it began with, {key} {value}, got {now[key]}.")
 
 
 def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -150,7 +150,7 @@ def _recorded(folder: Path) -> dict[str, Any]:
 
 
 def _config_name(config: Namespace) -> str:
-    files = config.get("config") or []
+    files = [file for file in config.get("config") or [] if file is not None]  # None: written on the command line
     return Path(str(files[0])).stem if files else str(config.model.class_path).rpartition(".")[2]
 
 

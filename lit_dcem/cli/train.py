@@ -11,23 +11,28 @@ from typing import Any, NoReturn
 import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lit_dcem.cli.attempt import Attempt
+from lit_dcem.cli.completing import complete
+from lit_dcem.cli.configs import class_of
+from lit_dcem.cli.defaults import TRAINER, callbacks_of, default_callbacks
 from lit_dcem.cli.overlays import spell_out
 from lit_dcem.cli.resuming import check_intervals, check_same_run, log_into, newest_checkpoint, runs_folder
-from lit_dcem.errors import UsageError
-from lit_dcem.files.checkpoint import check_weights, read_checkpoint
+from lit_dcem.errors import UsageError, require
+from lit_dcem.files.checkpoint import check_weights
 from lit_dcem.files.trust import remember
 from lit_dcem.messages import one_sentence
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.solvers.gradient_descent import UnrolledGD
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.checkpoint_io import SafeCheckpointIO
 from lit_dcem.training.config_file import ConfigFile
+from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
 from lit_dcem.training.log_positions import LogPositions
 from lit_dcem.training.monitors import Monitors
@@ -38,7 +43,7 @@ from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
 SOLVERS = (DCEM, UnrolledGD)
 """imported so that a config can name them without their path, whatever it trains"""
 UNINTERESTING = ("Tip", "Trainer already configured with model summary")
-"""what Lightning has to say about itself"""
+"""beginnings of what Lightning says about itself"""
 
 
 def run(arguments: list[str]) -> None:
@@ -55,7 +60,7 @@ def run(arguments: list[str]) -> None:
     )
     torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
     # Lightning starts the processes of other ranks with sys.argv.
-    typed, sys.argv = sys.argv, [sys.argv[0], *spell_out(arguments)]
+    typed, sys.argv = sys.argv, [sys.argv[0], *complete(spell_out(arguments))]
     attempt = Attempt()
     try:
         with attempt.in_one_sentence():
@@ -65,7 +70,7 @@ def run(arguments: list[str]) -> None:
                 save_config_callback=ConfigFile,
                 # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
                 load_from_checkpoint_support=False,
-                trainer_defaults={"callbacks": [RandomStates(), History(), Monitors()], "inference_mode": False},
+                trainer_defaults={"callbacks": [RandomStates(), History(), Monitors()], **TRAINER},
             )
     finally:
         sys.argv = typed
@@ -86,8 +91,8 @@ class Parser(LightningArgumentParser):
 class TrainingCLI(LightningCLI):
     """LightningCLI for any of our modules and datamodules.
 
-    ``--ckpt_path FILE`` goes on in the run folder of the file, with what the command line and config say;
-    ``--ckpt_path last`` takes the newest run of the config. Every checkpoint holds the config of its model.
+    ``--ckpt_path FILE`` resumes in the run folder of the file, with what the command line and config say;
+    ``--ckpt_path last`` resumes the newest run of the config. Every checkpoint holds the config of its model.
 
     Args:
         attempt: is told how far the command came.
@@ -96,7 +101,7 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, attempt: Attempt, **options: Any) -> None:
         self.attempt = attempt
-        self.checkpoint: dict[str, Any] | None = None
+        self.checkpoint: Checkpoint | None = None
         self.first_callbacks: list[Any] = []
         super().__init__(**options)
 
@@ -105,7 +110,7 @@ class TrainingCLI(LightningCLI):
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would let the checkpoint's arguments win over what the user typed; here they are what is typed."""
+        """Do nothing: Lightning would let the checkpoint's arguments win over what the user typed."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.config.subcommand]
@@ -115,7 +120,9 @@ class TrainingCLI(LightningCLI):
         check_intervals(config.trainer)
         if config.ckpt_path == "last":
             config.ckpt_path = str(newest_checkpoint(config))
-        self.checkpoint = None if config.ckpt_path is None else read_checkpoint(config.ckpt_path)
+        if config.ckpt_path is not None:
+            self.checkpoint = Checkpoint.read(config.ckpt_path)
+            config.ckpt_path = str(self.checkpoint.path)
         if self.config.subcommand == "fit":
             self._prepare_run(config)
         else:
@@ -123,27 +130,29 @@ class TrainingCLI(LightningCLI):
 
     def _prepare_run(self, config: Any) -> None:
         """Have everything of the run in one folder."""
-        goes_on = self.checkpoint is not None
+        resumes = self.checkpoint is not None
         if self.checkpoint is not None:
-            if "optimizer_states" not in self.checkpoint:
-                raise UsageError(f"Training goes on from a whole checkpoint, got {config.ckpt_path}, an exported one.")
+            rule = "Training can only be resumed from a checkpoint with its optimizers"
+            require(self.checkpoint.can_resume, rule, f"the export {config.ckpt_path}")
             self._dump_config()
-            check_same_run(self.checkpoint, self.config_dump, folder_of(Path(config.ckpt_path)))
+            check_same_run(self.checkpoint.config, self.config_dump, folder_of(self.checkpoint.path))
             del self.config_dump  # what loggers are given below is to be in it
         if config.trainer.fast_dev_run:
             return
+        wanted = default_callbacks(class_of(config.model), config.model, config.trainer)
+        config.trainer.callbacks = [*callbacks_of(config.trainer), *wanted]
         folder = None
         if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
-            folder = folder_of(Path(config.ckpt_path)) if goes_on else new_run(runs_folder(config))
-            self.attempt.made = None if goes_on else folder
-            log_into(config.trainer, folder, self.checkpoint or {})
+            folder = folder_of(Path(config.ckpt_path)) if resumes else new_run(runs_folder(config))
+            self.attempt.made = None if resumes else folder
+            log_into(config.trainer, folder, self.checkpoint)
         if config.trainer.enable_model_summary is not False:
             self.first_callbacks = [ParameterSummary()]
         self.attempt.folder = RunFolder(folder)
         self.first_callbacks += [self.attempt.folder, LogPositions()]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
-            config.trainer.callbacks = [each for each in _callbacks(config.trainer) if not _writes_last(each)]
+            config.trainer.callbacks = [each for each in callbacks_of(config.trainer) if not _writes_last(each)]
 
     def _only_measure(self, config: Any) -> None:
         """Print the metrics, and leave no files."""
@@ -151,7 +160,7 @@ class TrainingCLI(LightningCLI):
         if self.checkpoint is None:
             rank_zero_warn(f"{self.config.subcommand} measures untrained weights, as there is no --ckpt_path.")
         serve_training = ("ModelCheckpoint", "LearningRateMonitor", "WeightAveraging")
-        kept = [each for each in _callbacks(trainer) if not each.class_path.endswith(serve_training)]
+        kept = [each for each in callbacks_of(trainer) if not each.class_path.endswith(serve_training)]
         trainer.callbacks, trainer.logger, trainer.enable_checkpointing = kept, False, False
         self.save_config_callback = None
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
@@ -160,15 +169,15 @@ class TrainingCLI(LightningCLI):
         """Put the callbacks of the run first: see `LastCheckpoint`."""
         given = self.config_init[self.config.subcommand].trainer
         theirs = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks] if given.callbacks else []
-        trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs], **options)
+        ours = [] if given.enable_progress_bar is False or _has_bar(theirs) else [FitProgress()]
+        trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs, *ours], **options)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that the user chose
-            trainer.strategy.checkpoint_io = SafeCheckpointIO()
+            trainer.strategy.checkpoint_io = SafeCheckpointIO(self.checkpoint)
         return trainer
 
     def after_instantiate_classes(self) -> None:
-        config = self.config[self.config.subcommand]
         if self.checkpoint is not None:
-            check_weights(self.model, self.checkpoint, config.ckpt_path)
+            check_weights(self.model, self.checkpoint.weights(), self.checkpoint.path)
             for callback in self.first_callbacks:
                 if isinstance(callback, LogPositions):
                     callback.continue_logs(self.trainer)
@@ -185,7 +194,7 @@ class TrainingCLI(LightningCLI):
         if self.attempt.folder is None:
             return
         folder = _short(self.attempt.folder.path(self.trainer))
-        said = [f"measure it: lit-dcem evaluate --checkpoint {folder}", "go on: --ckpt_path last"]
+        said = [f"measure it: lit-dcem evaluate --checkpoint {folder}", "resume it: --ckpt_path last"]
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
             said.insert(0, f"see its curves: tensorboard --logdir {folder}")
         checkpoints = self.trainer.checkpoint_callback  # the first one
@@ -195,10 +204,9 @@ class TrainingCLI(LightningCLI):
         rank_zero_info(f"Done; {'; '.join(said)}.")
 
 
-def _callbacks(trainer: Namespace) -> list[Namespace]:
-    """The callbacks of a config, which may be none, one, or a list."""
-    given = trainer.callbacks or []
-    return given if isinstance(given, list) else [given]
+def _has_bar(callbacks: list[Any]) -> bool:
+    """Whether the user chose a progress bar, of which Lightning takes one."""
+    return any(isinstance(each, ProgressBar) for each in callbacks)
 
 
 def _writes_last(callback: Any) -> bool:

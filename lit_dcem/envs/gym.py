@@ -50,7 +50,7 @@ class GymSimulation:
         self.observation_dim = observation_dim(getattr(self._environment, "observation_space", None), name)
         self._actions = ActionBox(getattr(self._environment, "action_space", None), name)
         self.lower, self.upper = self._actions.lower, self._actions.upper
-        self.has_time_limit = _has_time_limit(self._environment)
+        self.time_limit = _time_limit(self._environment)
         _check_seed(self._environment, name)
         self._drawn = False
         self._warnings = _mujoco_warnings(self._environment)
@@ -133,12 +133,12 @@ def _make(name: str, options: Mapping[str, Any], **more: Any) -> gymnasium.Env:
     return gymnasium.make(name, disable_env_checker=True, **more, **options)
 
 
-def _has_time_limit(environment: gymnasium.Env) -> bool:
+def _time_limit(environment: gymnasium.Env) -> int | None:
     while isinstance(environment, gymnasium.Wrapper):
         if isinstance(environment, TimeLimit):
-            return True
+            return environment._max_episode_steps
         environment = environment.env
-    return False
+    return None
 
 
 def _check_seed(environment: gymnasium.Env, name: str) -> None:

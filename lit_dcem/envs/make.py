@@ -12,6 +12,15 @@ from lit_dcem.envs.simulation import Simulation
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
 
+ACTION_REPEATS = {
+    "ball_in_cup-catch": 4,
+    "cartpole-swingup": 8,
+    "cheetah-run": 4,
+    "finger-spin": 2,
+    "reacher-easy": 4,
+    "walker-walk": 2,
+}
+"""of PlaNet (arXiv 1811.04551, table in its appendix)"""
 LONGEST = 10_000
 """simulator steps after which an episode is cut off that no limit is known for; ten times what most tasks have"""
 
@@ -46,11 +55,18 @@ def make(
     """
     kind = _kind(name)
     simulations = [kind(name, env_options) for _ in range(num_envs)]
-    if time_limit is None and simulations and not simulations[0].has_time_limit:
+    if time_limit is None and simulations and simulations[0].time_limit is None:
         time_limit = LONGEST
         if rank == 0:
             _warn_of_no_limit(name)
     return VectorEnv(simulations, action_repeat, seed, rank, time_limit)
+
+
+def usual_action_repeat(name: str) -> int:
+    """Simulator steps for each action: as in PlaNet for its tasks, 2 for others of dm_control, 1 for Gymnasium."""
+    from lit_dcem.envs import suite
+
+    return ACTION_REPEATS.get(name, 2 if name in suite.NAMES else 1)
 
 
 @cache

@@ -27,8 +27,8 @@ class Simulation(Protocol):
     """``[A]`` of float64, finite: the smallest action"""
     upper: np.ndarray
     """``[A]`` of float64, finite: the largest action"""
-    has_time_limit: bool
-    """whether its episodes end after a number of steps, if not by themselves"""
+    time_limit: int | None
+    """steps after which its episodes end, if not by themselves; None without a limit"""
 
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
         """First observation ``[O]`` of the episode; all its chance comes from the seed. May raise DivergenceError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +48,8 @@ class SuiteSimulation:
         # quadruped-escape wants OpenGL in every reset, to redraw its terrain; until there is a picture it gets none.
         self._physics._make_rendering_contexts = lambda: None
         self._drawn = False
-        self.has_time_limit = bool(np.isfinite(self._environment._step_limit))  # lqr has none
+        limit = self._environment._step_limit
+        self.time_limit = math.ceil(limit) if np.isfinite(limit) else None  # lqr has none
         shapes = [spec.shape for spec in self._environment.observation_spec().values()]
         self.observation_dim = sum(int(np.prod(shape)) for shape in shapes)
         spec = self._environment.action_spec()

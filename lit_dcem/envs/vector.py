@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,13 @@ class VectorEnv:
             Member(simulation, action_repeat, (own, rank, index), time_limit)
             for simulation, (own, index) in zip(simulations, seeds, strict=True)
         ]
+
+    @property
+    def longest_episode(self) -> int | None:
+        """Steps of `step` after which an episode ends at the latest; None where no limit is known."""
+        own = self._members[0].simulation.time_limit
+        limits = [limit for limit in (own, self.time_limit) if limit is not None]
+        return math.ceil(min(limits) / self.action_repeat) if limits else None
 
     @property
     def observations(self) -> Float[Tensor, "envs observation"]:

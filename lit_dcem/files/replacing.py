@@ -1,4 +1,4 @@
-"""Files that survive: written beside their target, put on the disk, and then swapped for it in one step.
+"""Files that survive: written next to their target, flushed to the disk, and then swapped for it in one step.
 
 Whenever the process is killed or the disk fills up, the target holds either what it held before, or all of what is new.
 """
@@ -43,7 +43,7 @@ def replacing(path: str | Path, suffix: str = "", follow_links: bool = True) -> 
     Args:
         path: the file; what it holds stays until the new content is on the disk.
         suffix: of the hidden path, for writers that go by it.
-        follow_links: write the file behind a symbolic link; else the link itself is replaced.
+        follow_links: write the file behind a symbolic link; if false, replace the link itself.
 
     Raises:
         WriteError: the file cannot be written: no space left, a folder, not allowed.
@@ -88,7 +88,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def disk_error(error: BaseException) -> WriteError | None:
-    """What an exception out of other people's code says about the disk, as one sentence; None if it says nothing."""
+    """The disk error behind an exception from other people's code, as one sentence; None if there is none."""
     if isinstance(error, WriteError):
         return error
     cause = _os_error(error)
@@ -157,7 +157,7 @@ def _check_allowed(target: Path) -> None:
 
 
 def _part(target: Path, suffix: str) -> Path:
-    """A hidden name beside a file, of this machine, process and thread alone."""
+    """A hidden name next to a file, unique to this machine, process and thread."""
     return target.with_name(f"{_beginning(target)}{os.getpid()}-{threading.get_ident()}.part{suffix}")
 
 

@@ -1,4 +1,4 @@
-"""The config of a checkpoint, looked through before anything is built: what it names may not be imported otherwise."""
+"""Check the config of a checkpoint before anything is built: only what is trusted may be imported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ YamlLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def check_config(config: Mapping[str, Any], by: Reader) -> type:
-    """Look through the config of a module or datamodule for all that building it would import; return its class.
+    """Check everything that building a module or datamodule from its config would import; return its class.
 
     Raises:
         UsageError: a class or function that is neither of lit_dcem, torch or Lightning nor trusted.
@@ -189,7 +189,7 @@ def _is_tensor_function(name: str) -> bool:
 
 
 def _annotation(cls: type, name: object) -> Any:
-    """Of an argument, if it says that this is text, numbers or choices alone, none of which is imported; else none."""
+    """The annotation of an argument that can only be text, numbers or choices, none of which is imported; else None."""
     inits = [vars(base).get("__init__") for base in cls.__mro__]
     init = next((init for init in inits if inspect.isfunction(init) and name in init.__annotations__), None)
     try:

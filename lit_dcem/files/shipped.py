@@ -6,17 +6,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 SUFFIXES = {"configs": ".yaml", "checkpoints": ".ckpt"}
-"""of most files in these folders, which may be left out"""
+"""file name endings that may be left out"""
 
 
 def shipped(folder: str) -> Path:
-    """``checkpoints`` or ``configs``: beside the package in a checkout, inside it in a wheel."""
+    """``checkpoints`` or ``configs``: next to the package in a checkout, inside it in a wheel."""
     inside = PACKAGE / folder
     return inside if inside.is_dir() else PACKAGE.parent / folder
 
 
 def find_shipped(name: str, folder: str) -> str:
-    """The path of a shipped file that was named; the name itself if it is that of a file here, or of none.
+    """The path of a shipped file, given its name; the name itself if a file here has it, or if no shipped one does.
 
     Args:
         name: such as ``cartpole``, ``cartpole.yaml`` or ``configs/cartpole.yaml``.
@@ -26,6 +26,6 @@ def find_shipped(name: str, folder: str) -> str:
     here = given.exists() if folder == "checkpoints" else given.is_file()
     if here or not given.name or given.parent not in (Path(), Path(folder)):
         return name
-    beside = shipped(folder) / given.name
-    places = beside, beside.with_name(beside.name + SUFFIXES[folder])
+    path = shipped(folder) / given.name
+    places = path, path.with_name(path.name + SUFFIXES[folder])
     return next((str(path) for path in places if path.is_file()), name)

@@ -1,4 +1,4 @@
-"""Whose code may be imported because a checkpoint names it: packages that the user names, or named in a config."""
+"""Which code a checkpoint may have imported: packages that the user trusts, or has named in a config before."""
 
 from __future__ import annotations
 

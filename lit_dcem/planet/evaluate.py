@@ -1,51 +1,87 @@
-"""``lit-dcem evaluate`` for what plans in an environment: returns of whole episodes, without exploration noise."""
+"""``lit-dcem evaluate`` for PlaNet: returns of whole episodes, without exploration noise."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import torch
-from jsonargparse import Namespace
-from rich.console import Console
 from torch import nn
 
+from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.environment_data import TEST_SEED, EnvironmentData
 from lit_dcem.planet.data.evaluation_episodes import Evaluation, evaluate_episodes
-from lit_dcem.planet.data.loading import load_rollouts
 from lit_dcem.planet.phases.planet import Planet
+from lit_dcem.planet.planning.cem import CEMPlanner
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.training.runs import checkpoint_of
+from lit_dcem.training.checkpoint import Checkpoint
+from lit_dcem.training.evaluating import Evaluator, Measured, Option, Report, Rows, episodes, video
+from lit_dcem.training.progress import progress, ticking
 from lit_dcem.training.statistics import bootstrap_interval
-from lit_dcem.training.video import Film
 
 MOST_AT_ONCE = 20
 """environments that are planned for in one call: more would only need more memory"""
 SIMULATION_FRAMES_PER_SECOND = 25
+ROWS: Rows = {
+    "median": ("median return", lambda value: f"{value:.1f}"),
+    "quartiles": ("  quartiles", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
+    "mean": ("mean return", lambda value: f"{value:.1f}"),
+    "mean_interval": ("  95% interval", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
+    "trajectories_a_decision": ("trajectories a decision", lambda value: f"{value:,}"),
+    "seconds_per_decision": ("seconds a decision, one environment", lambda value: f"{value:.4f}"),
+}
 
 
-def reports(
-    module: Planet, planner: nn.Module | None, options: Namespace, console: Console
-) -> tuple[dict[str, dict[str, Any]], Film | None]:
-    """Run ``options.episodes`` episodes, of the checkpoint's own planner or another one; film the first if asked to.
+def _is_seed(value: int | None) -> bool:
+    return 0 <= (value or 0) < 2**63
+
+
+SEED_RULE = "must be at least 0 and below 2**63"
+OPTIONS = (
+    episodes(),
+    video(),
+    Option("seed", int, "seed of the episodes and of the planner's noise", 0, "N", _is_seed, SEED_RULE),
+    Option("env_seed", int | None, "run episode i in an environment of seed N + i", None, "N", _is_seed, SEED_RULE),
+)
+
+
+def measure(
+    checkpoint: Checkpoint | None,
+    planner: nn.Module | None,
+    episodes: int,
+    seed: int,
+    env_seed: int | None,
+    video: bool,
+) -> Measured:
+    """Run episodes of a checkpoint's own planner, or of another one in the checkpoint's world model.
+
+    Args:
+        checkpoint: of a phase of PlaNet.
+        planner: None for the checkpoint's own.
+        episodes: number of them.
+        seed: of the environments, unless they have seeds of their own, and of the planner's noise.
+        env_seed: of the environment of episode 0; episode i has this plus i.
+        video: film the first episode.
 
     Raises:
-        UsageError: options of another kind of planner.
+        UsageError: no checkpoint, or a planner that does not fit it.
     """
-    planner = _planner(module, planner)
-    rollouts = load_rollouts(checkpoint_of(options.checkpoint))
-    if options.env not in (None, rollouts.env):
-        raise UsageError(f"--env must be that of the checkpoint, {rollouts.env}, got {options.env}.")
-    with console.status(f"{rollouts.env}: {options.episodes} episodes"):
-        evaluation = _evaluate(ModelPolicy(module.world_model, planner, module.scale), rollouts, options)
-    film = (evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND) if options.video is not None else None
-    return {type(module).__name__: _report(evaluation, planner, rollouts, options)}, film
+    rule = f"A {type(planner).__name__} needs --checkpoint with a world model"
+    if checkpoint is None:
+        raise UsageError(f"{rule}, got none.")
+    module = checkpoint.module()
+    assert isinstance(module, Planet)
+    chosen, data = _planner(module, planner), checkpoint.data(EnvironmentData)
+    seeds = None if env_seed is None else [env_seed + index for index in range(episodes)]
+    evaluation = _evaluate(ModelPolicy(module.world_model, chosen, module.scale), data, episodes, seed, seeds, video)
+    film = (evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND) if video else None
+    return {type(module).__name__: _report(evaluation, chosen, data, seeds)}, film
 
 
 def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
-    """The checkpoint's own if there is no other; another one that has a decoder or value is given its."""
+    """The checkpoint's own by default; another one is given the checkpoint's decoder or value if it needs one."""
     own = module.planner
     if planner is None:
         return own
@@ -63,33 +99,40 @@ def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
     return planner
 
 
-def _evaluate(policy: ModelPolicy, rollouts: EnvironmentData, options: Namespace) -> Evaluation:
-    film = options.video is not None
-    if options.env_seed is None:
-        envs = rollouts.make_envs(min(options.episodes, MOST_AT_ONCE), TEST_SEED + options.seed)
-        return evaluate_episodes(policy, envs, options.episodes, seed=options.seed, film=film)
-    seeds, rounds = _env_seeds(options), list[Evaluation]()
-    for start in range(0, len(seeds), MOST_AT_ONCE):
-        own = seeds[start : start + MOST_AT_ONCE]
-        envs = rollouts.make_envs(len(own), own)
-        rounds.append(evaluate_episodes(policy, envs, len(own), seed=options.seed + start, film=film and not start))
+def _evaluate(
+    policy: ModelPolicy, data: EnvironmentData, num_episodes: int, seed: int, env_seeds: list[int] | None, film: bool
+) -> Evaluation:
+    """Episodes in environments of one seed; or with a seed for each, in rounds of `MOST_AT_ONCE`."""
+    if env_seeds is None:
+        envs = data.make_envs(min(num_episodes, MOST_AT_ONCE), TEST_SEED + seed)
+        return _round(policy, envs, num_episodes, seed, film, f"{data.env}: {num_episodes} episodes")
+    rounds = list[Evaluation]()
+    for start in range(0, num_episodes, MOST_AT_ONCE):
+        own = env_seeds[start : start + MOST_AT_ONCE]
+        name = f"{data.env}: episodes {start + 1} to {start + len(own)} of {num_episodes}"
+        rounds.append(_round(policy, data.make_envs(len(own), own), len(own), seed + start, film and not start, name))
     return rounds[0]._replace(returns=torch.cat([each.returns for each in rounds]))
 
 
-def _env_seeds(options: Namespace) -> list[int]:
-    """Of the environment of each episode, if it has one of its own."""
-    return [] if options.env_seed is None else [options.env_seed + index for index in range(options.episodes)]
+def _round(
+    policy: ModelPolicy, envs: VectorEnv, num_episodes: int, seed: int, film: bool, description: str
+) -> Evaluation:
+    """Episodes in some environments, with a bar that counts decisions."""
+    length = envs.longest_episode
+    decisions = None if length is None else length * math.ceil(num_episodes / envs.num_envs)
+    with progress(description, decisions) as tick:
+        return evaluate_episodes(ticking(policy, tick), envs, num_episodes, seed=seed, film=film)
 
 
 def _report(
-    evaluation: Evaluation, planner: ModelPlanner, rollouts: EnvironmentData, options: Namespace
-) -> dict[str, Any]:
+    evaluation: Evaluation, planner: ModelPlanner, data: EnvironmentData, env_seeds: list[int] | None
+) -> Report:
     returns = evaluation.returns.double()
     quartiles = torch.quantile(returns, returns.new_tensor([0.25, 0.5, 0.75])).tolist()
-    num_envs = min(options.episodes, MOST_AT_ONCE)
+    num_envs = min(len(returns), MOST_AT_ONCE)
     return {
-        "environment": rollouts.env,
-        "action_repeat": rollouts.action_repeat,
+        "environment": data.env,
+        "action_repeat": data.action_repeat,
         "episodes": len(returns),
         "median": quartiles[1],
         "quartiles": [quartiles[0], quartiles[2]],
@@ -99,5 +142,17 @@ def _report(
         "seconds_per_decision": evaluation.seconds_per_decision / num_envs,
         "environments_at_once": num_envs,
         "returns": returns.tolist(),
-        "env_seeds": _env_seeds(options) or None,
+        "env_seeds": env_seeds,
     }
+
+
+EVALUATOR = Evaluator(
+    title="PlaNet",
+    subject="a checkpoint of PlaNet",
+    modules=(Planet,),
+    planners=(ModelPlanner,),
+    examples=(CEMPlanner, LatentPlanner),
+    options=OPTIONS,
+    rows=ROWS,
+    measure=measure,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -13,8 +14,13 @@ from matplotlib.figure import Figure
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
+from lit_dcem.errors import UsageError
 from lit_dcem.regression.data import target
 from lit_dcem.regression.module import EnergyRegression
+from lit_dcem.solvers.cem import DCEM
+from lit_dcem.training.checkpoint import Checkpoint, find_checkpoint
+from lit_dcem.training.figure_source import figure
+from lit_dcem.training.progress import track
 
 Item = TypeVar("Item")
 Seeds = Mapping[str, Sequence[EnergyRegression]]
@@ -23,6 +29,28 @@ Curves = Mapping[str, Sequence[Sequence[Mapping[str, float]]]]
 """Validation history of each method, one a seed."""
 
 COLOURS = {"DCEM": "tab:blue", "unrolled GD": "tab:red"}
+SHIPPED = ["regression_*.ckpt"]
+
+
+@figure("1", find=find_checkpoint, shipped=SHIPPED)
+@figure("5", find=find_checkpoint, shipped=SHIPPED)
+@figure("6", find=find_checkpoint, shipped=SHIPPED)
+def from_checkpoints(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 1, 5 or 6 of trained modules."""
+    methods: dict[str, list[EnergyRegression]] = {}
+    curves: dict[str, list[Sequence[Mapping[str, float]]]] = {}
+    for path in track(paths, f"figure {number}"):
+        checkpoint = Checkpoint.read(path)
+        module = checkpoint.module()
+        if not isinstance(module, EnergyRegression):
+            got = f"{type(module).__name__} in {path}"
+            raise UsageError(f"Figure {number} needs runs of EnergyRegression, got {got}.")
+        name = "DCEM" if isinstance(module.solver, DCEM) else "unrolled GD"
+        methods.setdefault(name, []).append(module)
+        curves.setdefault(name, []).append(checkpoint.history if number == "5" else [])
+    if number == "5":
+        return learning_curves(methods, curves)
+    return energy_surfaces(methods) if number == "1" else predictions(methods)
 
 
 def target_points(count: int) -> tuple[Tensor, Tensor]:

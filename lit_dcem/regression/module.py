@@ -48,6 +48,11 @@ class EnergyRegression(pl.LightningModule):
         ValueError: an option out of range.
     """
 
+    monitor = ("val/mse", "min")
+    """the metric that tells the best checkpoint, and where it is best"""
+    pictures = "lit_dcem.RegressionPlots"
+    """the callback that draws"""
+
     def __init__(
         self,
         solver: Solver,

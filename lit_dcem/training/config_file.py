@@ -1,4 +1,4 @@
-"""The config of a run, beside its checkpoints."""
+"""The config of a run, in the run's folder."""
 
 from __future__ import annotations
 

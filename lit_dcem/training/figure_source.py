@@ -1,49 +1,73 @@
-"""What a figure is drawn from: files that were named, or the shipped ones."""
+"""The figures that ``lit-dcem figure`` draws: each is registered where it is drawn, with the files that it needs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from matplotlib.figure import Figure
 
-from lit_dcem.errors import UsageError
-from lit_dcem.files.shipped import shipped
+from lit_dcem.errors import UsageError, require
+from lit_dcem.files.shipped import find_shipped, shipped
+
+Draw = Callable[[str, Sequence[Path]], Figure]
+"""draws a figure, given its number and its files"""
+Drawing = TypeVar("Drawing", bound=Draw)
 
 
 class NothingShippedError(UsageError):
-    """A figure has no run, and none of the files that it is drawn from by default is there."""
+    """A figure has no run, and none of the files that it is drawn from by default exists."""
 
 
 class Source(NamedTuple):
     """How a figure is drawn, and from what."""
 
-    figure: Callable[[str, Sequence[Path]], Figure]
-    """of its number and its files"""
+    draw: Draw
     find: Callable[[str], Path] | None = None
-    """the file that stands for a --run; none if the figure takes no runs"""
+    """the file that stands for a --run; None if the figure takes no runs"""
     shipped: Sequence[str] = ()
-    """names or patterns of the shipped files; those that are missing are left out"""
+    """names or patterns of the shipped files; those that do not exist are left out"""
     single: bool = False
-    """it shows one run: of the shipped files, the first that is there"""
+    """whether it shows one run: of the shipped files, the first that exists"""
+
+
+FIGURES: dict[str, Source] = {}
+"""by number or name, in the order in which their modules are imported"""
+
+
+def figure(
+    number: str, *, find: Callable[[str], Path] | None = None, shipped: Sequence[str] = (), single: bool = False
+) -> Callable[[Drawing], Drawing]:
+    """Register the function below as what draws a figure; for several figures, stack several of these.
+
+    Args:
+        number: of the paper's figure, or a name for one of ours.
+        find: see `Source`, as the others.
+        shipped: of the files that it is drawn from by default.
+        single: whether it shows one run.
+    """
+
+    def register(draw: Drawing) -> Drawing:
+        FIGURES[number] = Source(draw, find, shipped, single)
+        return draw
+
+    return register
 
 
 def find_paths(number: str, source: Source, runs: Sequence[str] | None) -> list[Path]:
     """The files that a figure is drawn from.
 
     Raises:
-        UsageError: runs for a figure that takes none or one, or a run that is none.
+        UsageError: runs for a figure that takes none or one, or a run that does not exist.
         NothingShippedError: neither runs nor shipped files.
     """
     if source.find is None:
-        if runs:
-            raise UsageError(f"Figure {number} shows an untrained model and takes no --run, got {runs[0]}.")
+        require(not runs, f"Figure {number} shows an untrained model and takes no --run", (runs or [""])[0])
         return []
     if runs:
-        if source.single and len(runs) > 1:
-            raise UsageError(f"Figure {number} needs a single --run, got {len(runs)}.")
-        return [source.find(run) for run in runs]
+        require(not source.single or len(runs) == 1, f"Figure {number} needs a single --run", len(runs))
+        return [source.find(find_shipped(run, "checkpoints")) for run in runs]
     folder = shipped("checkpoints")
     paths = [path for pattern in source.shipped for path in sorted(folder.glob(pattern))]
     if not paths:
@@ -53,5 +77,5 @@ def find_paths(number: str, source: Source, runs: Sequence[str] | None) -> list[
 
 
 def table_of(name: str) -> Callable[[str], Path]:
-    """Finds a table in the folder of a sweep; a file is taken as it is."""
+    """A function that finds a table in the folder of a sweep; the path of a file is left as it is."""
     return lambda run: Path(run) / name if Path(run).is_dir() else Path(run)

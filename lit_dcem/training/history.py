@@ -13,7 +13,7 @@ class History(pl.Callback):
     """Records every validation during training: step, seconds trained, mean loss of the epoch so far, ``val/`` metrics.
 
     Kept in the checkpoint, so that a curve survives a resumed run and a figure needs nothing but the checkpoint.
-    Seconds count training and validation, and go on where a resumed run left off.
+    Seconds count training and validation; a resumed run counts on from the seconds of its checkpoint.
     """
 
     def __init__(self) -> None:

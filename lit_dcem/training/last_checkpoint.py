@@ -1,4 +1,4 @@
-"""The checkpoint that a run goes on from: written between epochs, and when a signal stops the run."""
+"""The checkpoint that a run is resumed from: written between epochs, and when a signal stops the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LastCheckpoint(pl.Callback):
-    """Keeps ``checkpoints/last.ckpt``, from which a run goes on bit for bit.
+    """Keeps ``checkpoints/last.ckpt``, from which a run is resumed bit for bit.
 
     `ModelCheckpoint` saves before an epoch is over: what Lightning does after it, such as stepping a scheduler that
     waits for a plateau and writing the epoch's metrics, is then lost to a resumed run. This one saves when all of that
@@ -30,7 +30,7 @@ class LastCheckpoint(pl.Callback):
     update to save.
 
     Args:
-        every_n_epochs: save after every so many epochs.
+        every_n_epochs: save every this many epochs.
 
     Raises:
         ValueError: ``every_n_epochs`` below 1.
@@ -91,7 +91,7 @@ class LastCheckpoint(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if isinstance(exception, SIGTERMException) and trainer.received_sigterm:
             self._save(trainer)
-            self.said = f"Stopped after update {trainer.global_step}, and saved; go on with --ckpt_path last."
+            self.said = f"Stopped after update {trainer.global_step}, and saved; resume with --ckpt_path last."
             trainer.strategy.barrier()  # a process that ended would have the others killed while they write
 
     def on_save_checkpoint(

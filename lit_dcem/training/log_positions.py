@@ -1,4 +1,4 @@
-"""Logs that a resumed run goes on with where its checkpoint was written."""
+"""Logs of resumed runs: cut back to where the checkpoint was written, then continued."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LogPositions(pl.Callback):
         self._earlier: list[list[Path]] = []
 
     def continue_logs(self, trainer: pl.Trainer) -> None:
-        """Prepare to go on with what earlier processes have logged; call it before the loggers open their files."""
+        """Prepare to continue the logs of earlier processes; call it before the loggers open their files."""
         for logger in trainer.loggers:
             folder = logger.log_dir if isinstance(logger, TensorBoardLogger) else None
             self._earlier.append(sorted(Path(folder).glob(EVENTS)) if folder else [])

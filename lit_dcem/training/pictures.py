@@ -39,6 +39,38 @@ def is_due(trainer: pl.Trainer, every_n_epochs: int = 1) -> bool:
     return due and trainer.current_epoch % every_n_epochs == 0 and bool(drawing_loggers(trainer))
 
 
+class Pictures(pl.Callback):
+    """Logs a figure of a module after validations.
+
+    Args:
+        every_n_epochs: draw every this many epochs.
+
+    Raises:
+        ValueError: ``every_n_epochs`` below 1.
+    """
+
+    kind: type[pl.LightningModule]
+    """of the modules that it can draw"""
+    title: str
+    """of the figure in the logs"""
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
+        self.every_n_epochs = every_n_epochs
+
+    def picture(self, module: Any) -> Figure:
+        """The figure of a module of that kind; must draw no noise from the generators of training."""
+        raise NotImplementedError
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        warn_without_pictures(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if is_due(trainer, self.every_n_epochs) and isinstance(pl_module, self.kind):
+            log_figure(trainer, self.title, self.picture(pl_module))
+
+
 def logged_step(trainer: pl.Trainer) -> int:
     """Where on the axis the metrics of the validation that has just ended were logged."""
     step = trainer.callback_metrics.get("step")
@@ -46,7 +78,7 @@ def logged_step(trainer: pl.Trainer) -> int:
 
 
 def log_figure(trainer: pl.Trainer, name: str, figure: Figure) -> None:
-    """Give a figure to every logger that takes it, as ``pictures/NAME``, beside the metrics of the last validation."""
+    """Give a figure to every logger that takes it, as ``pictures/NAME``, at the step of the last validation."""
     step = logged_step(trainer)
     for logger in drawing_loggers(trainer):
         if isinstance(logger, TensorBoardLogger):

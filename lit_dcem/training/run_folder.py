@@ -59,9 +59,10 @@ def _number(version: Path) -> int:
 
 
 class RunFolder(pl.Callback):
-    """Keeps the checkpoints of a run in one folder, whatever the logger, and lets no other process work in there.
+    """Keeps the checkpoints of a run in one folder, whatever the logger, and locks the folder against other processes.
 
-    The replay of `EnvironmentData` lies in there, too: see `run_folder`. A folder that was moved goes on where it is.
+    The replay of `EnvironmentData` lies there, too: see `run_folder`. A run whose folder was moved is resumed in its
+    new place.
 
     Args:
         path: of the folder, which must be there; None in processes that the first one tells.
@@ -72,7 +73,7 @@ class RunFolder(pl.Callback):
 
     def __init__(self, path: Path | None) -> None:
         self.has_updated = False
-        """whether there was an update since training began or went on"""
+        """whether there was an update since training began or was resumed"""
         self._path = path
         self._told = False
         self._lock = None if path is None else _locked(path)
@@ -146,7 +147,7 @@ def run_folder(trainer: pl.Trainer) -> Path:
     """Where a run keeps what belongs to it alone; all processes must ask together.
 
     On the command line that is the folder that `RunFolder` knows. A Trainer without one keeps things where its
-    checkpoints go: beside the folder of its first ModelCheckpoint, or as Lightning does by its logger.
+    checkpoints go: next to the folder of its first ModelCheckpoint, or where Lightning puts them by its logger.
     """
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, RunFolder):

@@ -6,33 +6,30 @@ import math
 import statistics
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
-T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""97.5% quantiles of Student's t with 1, 2, .. degrees of freedom"""
+CONFIDENCE = 0.95
 
 
 def bootstrap_interval(values: Float[Tensor, " count"], num_resamples: int = 4000) -> tuple[float, float]:
     """95% interval of the mean, from resamples of the values (percentile bootstrap, with noise of its own)."""
-    generator = torch.Generator().manual_seed(0)
-    index = torch.randint(len(values), (num_resamples, len(values)), generator=generator)
-    low, high = torch.quantile(values.cpu()[index].mean(1), torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
-    return low, high
+    numbers = values.detach().cpu().double().numpy()
+    if len(numbers) < 2:
+        return numbers[0].item(), numbers[0].item()
+    found = stats.bootstrap(
+        (numbers,), np.mean, n_resamples=num_resamples, confidence_level=CONFIDENCE, method="percentile",
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return found.confidence_interval.low.item(), found.confidence_interval.high.item()
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and how far its 95% interval by Student's t reaches either way (NaN for a single value)."""
+    """The mean, and the half width of its 95% interval by Student's t (NaN for a single value)."""
     count = len(values)
     if count < 2:
         return statistics.fmean(values), math.nan
-    return statistics.fmean(values), _t_quantile(count - 1) * statistics.stdev(values) / math.sqrt(count)
-
-
-def _t_quantile(freedom: int) -> float:
-    """97.5% quantile of Student's t: from the table, and beyond it by its expansion about the normal one."""
-    if freedom <= len(T_QUANTILES):
-        return T_QUANTILES[freedom - 1]
-    z = 1.959964
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1).item()
+    return statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(count)

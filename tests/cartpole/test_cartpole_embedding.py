@@ -12,8 +12,8 @@ from lit_dcem.cartpole.dynamics import rollout_cost
 from lit_dcem.cartpole.states import validation_states
 from lit_dcem.cli.main import main
 from lit_dcem.files.checkpoint import read_checkpoint
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.history import History
-from lit_dcem.training.runs import history
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"num_candidates": 12, "num_elites": 3, "num_iterations": 3, "lower": -1.0, "upper": 1.0}
@@ -116,7 +116,7 @@ def test_a_run_goes_on_with_the_decoder_of_another(tmp_path, monkeypatch):
     theirs = read_checkpoint(ROOT / "checkpoints/cartpole_d2_0.ckpt")["state_dict"]
     ours = read_checkpoint("runs/cartpole/version_0/checkpoints/last.ckpt")
     assert_close(ours["state_dict"], theirs, rtol=1e-6, atol=1e-8)  # the moving average rounds
-    costs = history(ours)[-1]
+    costs = Checkpoint.read("runs/cartpole/version_0").history[-1]
     assert costs["val/cost_hard"] < costs["val/cost_trained"]
 
 
@@ -209,5 +209,5 @@ def test_shipped_config_beats_the_expert(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = str(ROOT / "configs/cartpole.yaml")
     main(["fit", "--config", config, "--trainer.max_epochs=8", "--trainer.accelerator=cpu"])
-    rows = history(read_checkpoint("runs/cartpole/version_0/checkpoints/best.ckpt"))
+    rows = Checkpoint.read("runs/cartpole/version_0/checkpoints/best.ckpt").history
     assert min(row["val/cost"] for row in rows) < -9.6

@@ -15,8 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lit_dcem import DCEM, ActionDecoder, CartpoleEmbedding, CartpoleStates
 from lit_dcem.cartpole.dynamics import rollout_cost
 from lit_dcem.cartpole.figures import curves, gradient
+from lit_dcem.cartpole.figures.initial import initial_outputs
 from lit_dcem.cartpole.figures.plots import CartpolePlots, picture
-from lit_dcem.cartpole.figures.search import cost_surfaces, initial_outputs, latent_search, search_iterations, surface
+from lit_dcem.cartpole.figures.search import latent_search, search_iterations
+from lit_dcem.cartpole.figures.surfaces import cost_surfaces, surface
 from lit_dcem.cartpole.pca import PCAPlanner
 from lit_dcem.cartpole.planners import FullSpacePlanner
 from lit_dcem.cartpole.states import validation_states
@@ -230,7 +232,7 @@ def test_bad_input_is_said_in_one_sentence(run, pca, tmp_path):
         ("gradient", [str(word)], "word.csv must have the columns .*, got none called condition_dim"),
         ("gradient", [str(loss)], "loss must map its parts to weights in every row of .*loss.csv, got 3"),
         ("10", [regression], "CartpoleEmbedding, got EnergyRegression"),
-        ("10", [str(tmp_path / "none.pt")], "A run must be"),
+        ("10", [str(tmp_path / "none.pt")], "A checkpoint must be a file, a run folder"),
     ]:
         with pytest.raises(UsageError, match=pattern) as caught:
             draw(number, runs, str(tmp_path / "x.png"))

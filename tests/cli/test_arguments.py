@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 import lit_dcem
-from lit_dcem.cli.arguments import find_files, take_trust
+from lit_dcem.cli.arguments import find_configs, take_trust
 from lit_dcem.cli.main import main
 from lit_dcem.errors import UsageError
 from lit_dcem.files.checkpoint import read_checkpoint
 from lit_dcem.files.shipped import PACKAGE, find_shipped, shipped
+from lit_dcem.training.figure_source import Source, find_paths
 
 CONFIGS, CHECKPOINTS = shipped("configs"), shipped("checkpoints")
 
@@ -62,16 +64,21 @@ def test_other_names_stay_as_they_are(name):
     assert find_shipped(name, "configs") == name
 
 
-def test_every_option_that_takes_files_is_looked_up():
-    config, checkpoint = str(CONFIGS / "debug.yaml"), str(CHECKPOINTS / "cartpole_d2_0.ckpt")
-    assert find_files(["fit", "--config", "debug", "-c", "debug.yaml", "--config=debug", "--ckpt_path=last"]) == [
+def test_every_option_that_takes_a_config_is_looked_up():
+    config = str(CONFIGS / "debug.yaml")
+    assert find_configs(["fit", "--config", "debug", "-c", "debug.yaml", "--config=debug", "--ckpt_path=last"]) == [
         *("fit", "--config", config, "-c", config, f"--config={config}", "--ckpt_path=last")
     ]
-    assert find_files(
-        ["figure", "10", "--run", "cartpole_d2_0", "nope", "cartpole_d2_0", "--out", "cartpole_d2_0"]
-    ) == [*("figure", "10", "--run", checkpoint, "nope", checkpoint, "--out", "cartpole_d2_0")]
-    assert find_files(["evaluate", "--checkpoint", "cartpole_d2_0", "debug", "--expert=debug"]) == [
-        *("evaluate", "--checkpoint", checkpoint, "debug", f"--expert={config}")
+    assert find_configs(["evaluate", "--checkpoint", "debug", "debug", "--expert=debug", "--expert", "debug"]) == [
+        *("evaluate", "--checkpoint", "debug", "debug", f"--expert={config}", "--expert", config)
+    ]
+
+
+def test_runs_of_figures_are_found_by_the_names_of_shipped_files():
+    source = Source(lambda number, paths: Figure(), Path)
+    names = ["checkpoints/sweep_cartpole.csv", "nope", "swingup_phase1_returns.json"]
+    assert find_paths("8", source, names) == [
+        *(CHECKPOINTS / "sweep_cartpole.csv", Path("nope"), CHECKPOINTS / "swingup_phase1_returns.json")
     ]
 
 

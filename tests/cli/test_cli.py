@@ -10,7 +10,7 @@ import torch
 
 from lit_dcem.cli.main import main
 from lit_dcem.cli.train import one_sentence
-from lit_dcem.training.runs import load_module
+from lit_dcem.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "configs/regression.yaml"), "--config", str(ROOT / "configs/debug.yaml")]
@@ -200,4 +200,4 @@ def test_bounds_as_a_list_in_a_config_are_kept_in_the_checkpoint(tmp_path, monke
     content = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
     kept = content["hyper_parameters"]["solver"]["init_args"]
     assert (kept["lower"], kept["upper"]) == ([-1.0], [2.0])
-    assert load_module(RUN / "checkpoints/last.ckpt").solver.options["upper"] == [2.0]
+    assert Checkpoint.read(RUN / "checkpoints/last.ckpt").module().solver.options["upper"] == [2.0]

@@ -7,9 +7,10 @@ import imageio.v2 as imageio
 import pytest
 import torch
 from imageio_ffmpeg import count_frames_and_secs
+from pytorch_lightning import Trainer
 from torch.testing import assert_close
 
-from lit_dcem import DCEM, FullSpacePlanner
+from lit_dcem import DCEM, FullSpacePlanner, RegressionData
 from lit_dcem.cartpole.closed_loop import Episode, control, plan_costs
 from lit_dcem.cartpole.dynamics import reward, rollout_cost, step
 from lit_dcem.cartpole.film import episode_frames
@@ -20,6 +21,7 @@ from lit_dcem.cli.evaluate import run
 from lit_dcem.cli.main import main
 from lit_dcem.errors import UsageError
 from lit_dcem.files.replacing import WriteError
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.statistics import bootstrap_interval
 from lit_dcem.training.video import write_video
 
@@ -27,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 EXPERT = str(ROOT / "configs/cartpole_expert.yaml")
 SOLVER = "--planner.init_args.solver.init_args"
 TINY = ["--config", EXPERT, f"{SOLVER}.num_candidates=20", f"{SOLVER}.num_elites=4", f"{SOLVER}.num_iterations=2"]
-LOOP = ["--env", "cartpole-swingup", "--episodes=3", "--steps=6"]
+LOOP = ["--closed_loop", "--episodes=3", "--steps=6"]
 UPRIGHT = torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0]])
 HANGING = torch.tensor([[0.0, 0.0, -1.0, 0.0, 0.0]])
 
@@ -117,11 +119,14 @@ def test_a_loop_needs_steps():
 
 
 def test_the_interval_of_a_mean():
+    """The last one is known: of values 0 and 1, resamples of 2 have the means 0, 1/2 and 1."""
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     low, high = bootstrap_interval(values)
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 / 1000**0.5, rel=0.15)
-    assert bootstrap_interval(torch.full((5,), 2.0)) == (2.0, 2.0)
+    assert bootstrap_interval(torch.full((5,), 2.0)) == (2.0, 2.0) == bootstrap_interval(torch.tensor([2.0]))
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(torch.tensor([0.0, 1.0])) == (0.0, 1.0)
 
 
 def test_a_config_is_evaluated(tmp_path, capsys):
@@ -194,6 +199,39 @@ def test_a_checkpoint_is_evaluated(tmp_path, monkeypatch, capsys, path):
     assert "expert" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("points", ["validation", "held-out"])
+def test_regression_is_measured_as_lightning_validates_and_tests(tmp_path, monkeypatch, capsys, points):
+    monkeypatch.chdir(tmp_path)
+    run(["--checkpoint=regression_dcem_0", f"--points={points}", "--out=errors.json"])
+    printed = capsys.readouterr().out
+    (report,) = json.loads(Path("errors.json").read_text())["results"].values()
+    stage = {"validation": "validate", "held-out": "test"}[points]
+    checkpoint = Checkpoint.read("regression_dcem_0")
+    trainer = Trainer(logger=False, enable_progress_bar=False, inference_mode=False, accelerator="cpu")
+    (metrics,) = getattr(trainer, stage)(checkpoint.module(), RegressionData(), verbose=False)
+    name = stage.removesuffix("idate")
+    assert report["mse"] == metrics[f"{name}/mse"]
+    assert report["mse_after"] == {n: metrics[f"{name}/mse_{n}"] for n in ("1", "5", "8", "10", "15", "20")}
+    assert "EnergyRegression" in printed and "after 20 inner iterations" in printed
+
+
+def test_the_help_groups_options_by_experiment(capsys):
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    groups = capsys.readouterr().out.partition("regression:")[2]
+    order = [
+        "--points",
+        "\ncartpole:",
+        "--states",
+        "--closed_loop",
+        "\ncartpole and PlaNet:",
+        "--episodes N",
+        "--env_seed",
+    ]
+    places = [groups.index(text) for text in order]
+    assert places == sorted(places)
+
+
 def test_the_shipped_pca_is_evaluated(capsys):
     small = ["--planner.init_args.num_solutions=20", "--planner.init_args.grid_size=9", "--seeds=1"]
     run(["--config", str(ROOT / "configs/cartpole_pca.yaml"), *small])
@@ -216,16 +254,31 @@ def test_the_stronger_expert_of_the_shipped_config(capsys):
         (["--config", "nope.yaml"], "nope.yaml"),
         (["--config", str(ROOT / "configs/cartpole.yaml")], "model"),
         (["--checkpoint", "nowhere"], "nowhere"),
-        (["--checkpoint", str(ROOT / "checkpoints/regression_gd_0.ckpt")], "got EnergyRegression in"),
         ([*TINY, "--states=all"], "--states must be validation or held-out, got all."),
-        ([*TINY, "--env=pendulum"], "--env must be cartpole-swingup, got pendulum."),
+        ([*TINY, "--env=cartpole-swingup"], "must be known, got --env=cartpole-swingup."),
+        ([*TINY, "--env_seed=1"], "--env_seed needs a checkpoint of PlaNet, got FullSpacePlanner."),
+        ([*TINY, "--points=held-out"], "--points needs a checkpoint of EnergyRegression, got FullSpacePlanner."),
+        (["--checkpoint=cartpole_d2_0", "--seed=0"], "--seed needs a checkpoint of PlaNet, got CartpoleEmbedding."),
+        (
+            ["--checkpoint=regression_gd_0", "--seeds=2"],
+            "--seeds needs a planner of the cartpole, got EnergyRegression.",
+        ),
+        (["--checkpoint=regression_gd_0", "--video=a.gif"], "the cartpole or a checkpoint of PlaNet, got EnergyReg"),
+        (
+            ["--checkpoint=regression_gd_0", "--config", EXPERT],
+            "--planner needs a planner of the cartpole or",
+        ),
+        (["--checkpoint=regression_gd_0", "--points=all"], "--points must be validation or held-out, got all."),
+        ([*TINY, "--steps=9"], "--steps needs --closed_loop, got --steps 9 alone."),
+        ([*TINY, "--keep_plans=true"], "--keep_plans needs --closed_loop"),
+        ([*TINY, *LOOP, "--seeds=5"], "--seeds has no meaning with --closed_loop, got --seeds 5."),
         ([*TINY, "--seeds=0"], "--seeds must be at least 1, got 0."),
         ([*TINY, "--seeds=x"], "seeds"),
         ([*TINY, *LOOP, "--episodes=101"], "--episodes must be between 1 and 100, got 101."),
         ([*TINY, *LOOP, "--steps=0"], "--steps must be at least 1, got 0."),
         ([*TINY, *LOOP, "--expert=nope.yaml"], "nope.yaml"),
         ([*TINY, *LOOP, "--video=film.avi"], "--video must end in .mp4 or .gif, got film.avi."),
-        ([*TINY, "--video=film.mp4"], "--video needs --env"),
+        ([*TINY, "--video=film.mp4"], "--video needs --closed_loop"),
         ([*TINY, "--out=."], "must be files"),
         ([*TINY, f"{SOLVER}.num_elites=300"], "num_elites must be at most num_candidates, got 300 and 20."),
         ([*TINY, f"{SOLVER}.num_elite=3"], "num_elite"),

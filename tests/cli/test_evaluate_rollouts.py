@@ -125,11 +125,23 @@ def test_a_latent_planner_needs_a_decoder(runs, tmp_path, capsys):
     assert "A LatentPlanner needs a checkpoint with a decoder, got one of PlanetPhase1." in capsys.readouterr().err
 
 
-def test_another_environment_is_refused(runs, capsys):
+@pytest.mark.parametrize(
+    "option", ["--states=validation", "--seeds=5", "--steps=3", "--keep_plans=true", "--expert=cartpole_expert"]
+)
+def test_options_of_the_cartpole_are_refused(runs, capsys, option):
+    """Even with the value that they have by default."""
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "--checkpoint", runs["phase1"], "--episodes=3", option])
+    assert stop.value.code == 2
+    name = option.partition("=")[0]
+    assert f"lit-dcem: {name} needs a planner of the cartpole, got PlanetPhase1.\n" == capsys.readouterr().err
+
+
+def test_another_environment_cannot_be_asked_for(runs, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", "--checkpoint", runs["phase1"], "--env", "walker-walk"])
     assert stop.value.code == 2
-    assert "--env must be that of the checkpoint, cheetah-run, got walker-walk." in capsys.readouterr().err
+    assert "must be known, got --env" in capsys.readouterr().err
 
 
 def test_the_video_is_of_the_first_episode(runs, tmp_path, monkeypatch):

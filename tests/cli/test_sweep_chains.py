@@ -186,7 +186,9 @@ def test_other_episodes_are_evaluated_again(write, done, tmp_path):
 def test_another_start_needs_another_folder(write, done, tmp_path):
     sweep(write(), tmp_path / "out", jobs=2)
     other = [PHASES[0], {**PHASES[1], "starts": {"model.init_args.start": "checkpoints/last.ckpt"}}]
-    with pytest.raises(UsageError, match="phase=2,seed=0 must go on as it began, got other starts: use another --out"):
+    with pytest.raises(
+        UsageError, match="phase=2,seed=0 must be resumed as it began, got other starts: use another --out"
+    ):
         sweep(write(chains={"cheetah-run": other}), tmp_path / "out", jobs=2)
 
 
@@ -351,7 +353,7 @@ def test_a_chain_that_was_killed_goes_on_bit_for_bit(tmp_path):
     wait_for(first / "evaluation/log.txt", process)
     process.send_signal(signal.SIGTERM)
     code, words = finish(process)
-    assert code == 130 and "the same command goes on" in words
+    assert code == 130 and "the same command resumes the sweep" in words
     assert not (first / "evaluation/returns.json").exists() and not (second / "version_0").exists()
     trained = (first / "version_0/checkpoints/last.ckpt").stat().st_mtime_ns
 

@@ -1,7 +1,7 @@
 """Whatever a checkpoint names: reading it imports nothing that is not ours, torch's, Lightning's or trusted."""
 
-import functools
 import sys
+from functools import partial, reduce
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,10 @@ from lit_dcem import PlanetPhase2
 from lit_dcem.cli.main import main
 from lit_dcem.errors import UsageError
 from lit_dcem.files.shipped import shipped
-from lit_dcem.planet.data.loading import load_rollouts
+from lit_dcem.planet.data.environment_data import EnvironmentData, same_task
 from lit_dcem.planet.data.rollouts import Rollouts
 from lit_dcem.planet.phases.phase2 import STARTS
-from lit_dcem.training.runs import load_module
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.start import start_from
 
 EVIL = """
@@ -54,7 +54,7 @@ CLASSES = [
     "lit_dcem.cli.train.TrainingCLI",
     "lit_dcem.files.trust.os.system",
     "lit_dcem.cli.sweep.running.subprocess.Popen",
-    "lit_dcem.training.runs.torch.hub.load",
+    "lit_dcem.training.checkpoint.torch.hub.load",
 ]
 SPEC = {"class_path": "evil.Evil"}
 NESTED = {
@@ -83,7 +83,7 @@ NESTED = {
     "a name with a plus": {"optimizer": {"class_path+": "evil.Evil"}},
     "a name of jsonargparse": {"solver": {"__path__": "evil.yaml", "class_path": "lit_dcem.DCEM"}},
     "a text of great length": {"solver": "evil.Evil " * 2000},
-    "many levels": {"solver": functools.reduce(lambda inner, _: [inner], range(50), "evil.Evil")},
+    "many levels": {"solver": reduce(lambda inner, _: [inner], range(50), "evil.Evil")},
     "a class path that is a list": {"solver": {"class_path": ["evil.Evil"]}},
     "a type expression": {"more": "list[evil.Evil] | int"},
 }
@@ -117,7 +117,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def later_phase():
-    model = load_module(shipped("checkpoints") / "swingup_phase2_0.ckpt")
+    model = Checkpoint.read(shipped("checkpoints") / "swingup_phase2_0.ckpt").module()
     assert isinstance(model, PlanetPhase2)
     return model
 
@@ -141,19 +141,19 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize("path", CLASSES)
 def test_no_module_of_another(path):
     with pytest.raises(UsageError, match=r"^A checkpoint .*, got .*\.$"):
-        load_module(changed(_class_path=path, **TOUCH))
+        Checkpoint.read(changed(_class_path=path, **TOUCH)).module()
 
 
 @pytest.mark.parametrize("path", CLASSES)
 def test_no_part_of_another(path):
     with pytest.raises(UsageError, match=r"^A checkpoint .*, got .*\.$"):
-        load_module(changed(solver={"class_path": path, "init_args": TOUCH}))
+        Checkpoint.read(changed(solver={"class_path": path, "init_args": TOUCH})).module()
 
 
 @pytest.mark.parametrize("options", NESTED.values(), ids=NESTED)
 def test_nothing_hidden_in_the_config(options):
     with pytest.raises(UsageError) as error:
-        load_module(changed(**options))
+        Checkpoint.read(changed(**options)).module()
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
 
 
@@ -162,13 +162,14 @@ def test_nothing_hidden_in_the_config(options):
 def test_nothing_among_values_of_any_type(option, spec):
     for value in (spec, {"lr": spec}, {"lr": [spec]}):
         with pytest.raises(UsageError):
-            load_module(changed("swingup_phase2_0", **{option: value}))
+            Checkpoint.read(changed("swingup_phase2_0", **{option: value})).module()
 
 
 @pytest.mark.parametrize("options", DATA.values(), ids=DATA)
 def test_nothing_hidden_in_the_data(options):
+    path = changed("swingup_phase1_0", "datamodule_hyper_parameters", **options)
     with pytest.raises(UsageError) as error:
-        load_rollouts(changed("swingup_phase1_0", "datamodule_hyper_parameters", **options)).make_envs(1, 0)
+        Checkpoint.read(path).data(EnvironmentData).make_envs(1, 0)
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
 
 
@@ -176,7 +177,7 @@ def test_nothing_hidden_in_the_data(options):
 def test_no_start_from_another(path, later_phase):
     path = changed("swingup_phase1_0", _class_path=path, **TOUCH)
     with pytest.raises(UsageError, match=r", got .*\.$"):
-        start_from(path, later_phase, STARTS, Rollouts("cartpole-swingup", action_repeat=8))
+        start_from(path, later_phase, STARTS, partial(same_task, Rollouts("cartpole-swingup", action_repeat=8)))
 
 
 def test_commands_say_it_in_one_sentence(capsys):

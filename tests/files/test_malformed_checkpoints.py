@@ -15,7 +15,7 @@ from lit_dcem.cli.main import main
 from lit_dcem.errors import UsageError
 from lit_dcem.files.checkpoint import read_checkpoint
 from lit_dcem.files.shipped import shipped
-from lit_dcem.planet.data.loading import load_rollouts
+from lit_dcem.planet.data.environment_data import EnvironmentData
 
 REGRESSION = shipped("checkpoints") / "regression_gd_0.ckpt"
 PHASE1 = shipped("checkpoints") / "swingup_phase1_0.ckpt"
@@ -223,12 +223,12 @@ def test_data(name, value):
     content["datamodule_hyper_parameters"][name] = value
     written(content)
     with pytest.raises(UsageError, match=r", got .*\.$"):
-        load_rollouts("bad.ckpt").make_envs(1, 0)
+        Checkpoint.read("bad.ckpt").data(EnvironmentData).make_envs(1, 0)
 
 
 def test_data_that_is_missing():
     with pytest.raises(UsageError, match="must hold its config, got no datamodule_hyper_parameters"):
-        load_rollouts(REGRESSION)
+        Checkpoint.read(REGRESSION).data(EnvironmentData)
 
 
 @pytest.mark.parametrize("path", ["http://127.0.0.1:9/a.ckpt", "https://127.0.0.1:9/a.ckpt", "s3://bucket/a.ckpt"])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from lit_dcem.cli.main import main
 from lit_dcem.errors import UsageError
 from lit_dcem.files.shipped import shipped
 from lit_dcem.files.trust import VARIABLE, can_import, checked, is_remembered, reader, remember, trusting
-from lit_dcem.planet.data.loading import load_rollouts
+from lit_dcem.planet.data.environment_data import EnvironmentData, same_task
 from lit_dcem.planet.data.rollouts import Rollouts
 from lit_dcem.planet.phases.phase2 import STARTS
-from lit_dcem.training.runs import load_module
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.start import start_from
 
 FAST = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -61,9 +62,9 @@ def test_what_to_type_is_said_and_works():
     with pytest.raises(
         UsageError, match=r"got mine\.Regression in .*: if you know its code, add --trust mine, or trust"
     ):
-        load_module(path)
+        Checkpoint.read(path).module()
     assert not is_imported()
-    module = load_module(path, trust=("mine",))
+    module = Checkpoint.read(path, trust=("mine",)).module()
     assert isinstance(module, EnergyRegression) and type(module).__name__ == "Regression"
 
 
@@ -74,10 +75,10 @@ def is_imported():
 def test_what_is_imported_already_is_trusted_if_experiments_are_made_of_it():
     import mine  # pyright: ignore[reportMissingImports]
 
-    assert isinstance(load_module(changed(_class_path="mine.Regression")), mine.Regression)
+    assert isinstance(Checkpoint.read(changed(_class_path="mine.Regression")).module(), mine.Regression)
     for path in ("mine.start", "mine.torch.hub.load", "os.system"):
         with pytest.raises(UsageError, match=f"got {path}"):
-            load_module(changed(_class_path=path))
+            Checkpoint.read(changed(_class_path=path)).module()
 
 
 def test_parts_and_data_of_ones_own():
@@ -86,35 +87,35 @@ def test_parts_and_data_of_ones_own():
     ]
     spec["class_path"] = "mine.Planner"
     path = changed("swingup_phase1_0", planner=spec)
-    module = load_module(path, trust="mine")
+    module = Checkpoint.read(path, trust="mine").module()
     assert isinstance(module, PlanetPhase1) and type(module.planner).__name__ == "Planner"
     path = changed("swingup_phase1_0", "datamodule_hyper_parameters", _class_path="mine.Data")
-    assert type(load_rollouts(path, trust=["mine"])).__name__ == "Data"
+    assert type(Checkpoint.read(path, trust=["mine"]).data(EnvironmentData)).__name__ == "Data"
 
 
 def test_a_trusted_package_gives_no_other():
     for path in ("mine.torch.hub.load", "mine.torch.jit.ScriptModule", "os.system"):
         with pytest.raises(UsageError, match=f"got {path}"):
-            load_module(changed(_class_path=path), trust=("mine",))
+            Checkpoint.read(changed(_class_path=path), trust=("mine",)).module()
 
 
 def test_a_later_phase_starts_from_a_subclass():
-    later = load_module(shipped("checkpoints") / "swingup_phase2_0.ckpt")
+    later = Checkpoint.read(shipped("checkpoints") / "swingup_phase2_0.ckpt").module()
     assert isinstance(later, PlanetPhase2)
     rollouts, path = (
         Rollouts("cartpole-swingup", action_repeat=8),
         changed("swingup_phase1_0", _class_path="mine.Phase1"),
     )
     with pytest.raises(UsageError, match="add --trust mine"):
-        start_from(path, later, STARTS, rollouts)
-    start_from(path, later, STARTS, rollouts, trust=("mine",))
+        start_from(path, later, STARTS, partial(same_task, rollouts))
+    start_from(path, later, STARTS, partial(same_task, rollouts), trust=("mine",))
     weights = torch.load(path, weights_only=True)["state_dict"]
     for name, value in later.world_model.state_dict().items():
         assert torch.equal(value, weights[f"world_model.{name}"])
     with pytest.raises(
         UsageError, match="starts from a checkpoint of PlanetPhase1 or PlanetPhase2, got one of Regression"
     ):
-        start_from(changed(_class_path="mine.Regression"), later, STARTS, rollouts, trust=("mine",))
+        start_from(changed(_class_path="mine.Regression"), later, STARTS, partial(same_task, rollouts), trust=("mine",))
 
 
 @pytest.mark.parametrize("name", ["os", "builtins", "subprocess.run", "", "a b", "../mine"])

@@ -10,8 +10,7 @@ import torch
 from support.figure_runs import logged, write
 
 from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, PlanetPhase1, PlanetPhase2, WorldModel
-from lit_dcem.cli.figure import FIGURES, draw
-from lit_dcem.cli.main import FIGURES as OFFERED
+from lit_dcem.cli.figure import draw, registered
 from lit_dcem.cli.main import main
 from lit_dcem.envs.make import make
 from lit_dcem.errors import UsageError
@@ -205,7 +204,7 @@ def test_the_state_is_one_of_an_episode_that_the_model_followed():
 
 def test_any_task_may_be_drawn_and_is_named(tmp_path):
     path = save(tmp_path / "a.ckpt")
-    assert {FIGURES[number].figure(number, [path]).get_suptitle() for number in ("14", "15")} == {"point_mass-easy"}
+    assert {registered()[number].draw(number, [path]).get_suptitle() for number in ("14", "15")} == {"point_mass-easy"}
 
 
 def sources(folder):
@@ -282,7 +281,7 @@ def test_all_figures_are_drawn_that_have_their_files(checkpoints, capsys):
     assert said.out.splitlines() == [f"new/figures/figure{number}.png" for number in drawn]
     assert all(Path(line).stat().st_size > 10_000 for line in said.out.splitlines())
     left_out = said.err.splitlines()
-    assert len(left_out) == len(FIGURES) - len(drawn)
+    assert len(left_out) == len(registered()) - len(drawn)
     assert all(line.startswith("lit-dcem: Left out: Figure ") and line.endswith(".") for line in left_out)
     assert "Figure 15 needs --run or shipped files walker_phase2*.ckpt or walker_phase3*.ckpt, got none" in left_out[-2]
     assert "Figure gradient needs --run or shipped files sweep_cartpole_gradient.csv, got none" in left_out[-1]
@@ -292,10 +291,10 @@ def test_phase_2_is_shown_rather_than_phase_3(checkpoints):
     checkpoints.mkdir()
     for name in ("walker_phase2_0", "cheetah_phase3_0", "cheetah_phase2_1", "cheetah_phase2_0"):
         (checkpoints / f"{name}.ckpt").touch()
-    assert find_paths("14", FIGURES["14"], None) == [checkpoints / "cheetah_phase2_0.ckpt"]
+    assert find_paths("14", registered()["14"], None) == [checkpoints / "cheetah_phase2_0.ckpt"]
     for phase2 in checkpoints.glob("cheetah_phase2*"):
         phase2.unlink()
-    assert find_paths("14", FIGURES["14"], None) == [checkpoints / "cheetah_phase3_0.ckpt"]
+    assert find_paths("14", registered()["14"], None) == [checkpoints / "cheetah_phase3_0.ckpt"]
 
 
 @pytest.mark.parametrize(
@@ -313,8 +312,12 @@ def test_all_figures_take_a_folder_and_no_run(checkpoints, capsys, arguments, sa
     assert capsys.readouterr().err == f"lit-dcem: {says}\n"
 
 
-def test_the_command_offers_each_figure():
-    assert tuple(FIGURES) == OFFERED
+def test_figures_are_registered_in_the_papers_order_and_offered(capsys):
+    numbers = [*map(str, range(1, 16)), "gradient"]
+    assert list(registered()) == numbers
+    with pytest.raises(SystemExit):
+        main(["figure", "16"])
+    assert f"A figure must be one of {', '.join(numbers)}, got 16." in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,8 +8,7 @@ import torch
 
 from lit_dcem import DCEM, EnergyNetwork, EnergyRegression, RegressionData, UnrolledGD
 from lit_dcem.cli.main import main
-from lit_dcem.files.checkpoint import read_checkpoint
-from lit_dcem.training.runs import history
+from lit_dcem.training.checkpoint import Checkpoint
 
 SOLVERS = {"dcem": DCEM(num_candidates=20, num_elites=4, num_iterations=4), "gd": UnrolledGD(num_steps=4)}
 
@@ -136,5 +135,5 @@ def test_shipped_config_learns_x_sin_x(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = str(Path(__file__).parents[2] / "configs/regression.yaml")
     main(["fit", "--config", config, "--trainer.max_epochs=12", "--trainer.accelerator=cpu"])
-    rows = history(read_checkpoint("runs/regression/version_0/checkpoints/best.ckpt"))
+    rows = Checkpoint.read("runs/regression/version_0/checkpoints/best.ckpt").history
     assert min(row["val/mse"] for row in rows) < 2e-3

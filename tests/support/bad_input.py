@@ -576,20 +576,21 @@ def intervals_of_every_experiment() -> Iterator[Case]:
 
 def _expert(*options: str, limit: int | None = None) -> Case:
     small = "--planner.init_args.solver.init_args.num_iterations=2"
-    return Case(["evaluate", f"--config={CONFIGS / 'cartpole_expert.yaml'}", small, "--seeds=1", *options], limit)
+    few = [] if "--closed_loop" in options else ["--seeds=1"]
+    return Case(["evaluate", f"--config={CONFIGS / 'cartpole_expert.yaml'}", small, *few, *options], limit)
 
 
 @kind(fast=30)
 def evaluation() -> Iterator[Case]:
     counts = dict.fromkeys(("seeds", "episodes", "steps"), ("0", "-1", "abc", "1.5", "nan", "[]", ""))
-    words = {"states": ("abc", "", "[]"), "env": ("abc", "walker-walk", ""), "keep_plans": ("abc", "3")}
+    words = {"states": ("abc", "", "[]"), "closed_loop": ("abc", "3"), "keep_plans": ("abc", "3")}
     files = {
         "expert": ("nowhere.yaml", "binary.yaml", "list.yaml", ".", "empty.yaml"),
         "video": ("a.txt", "a", "", "1"),
     }
     for option, values in {**counts, **words, **files}.items():
         for bad in values:
-            closed = [] if option in ("env", "seeds", "states") else ["--env=cartpole-swingup"]
+            closed = [] if option in ("closed_loop", "seeds", "states") else ["--closed_loop"]
             yield _expert(*closed, f"--{option}={bad}")
     yield _expert("--episodes=101")
     yield _expert("--video=x.mp4")
@@ -601,7 +602,12 @@ def evaluation() -> Iterator[Case]:
         for bad in nonsense(option, value):
             yield Case(["evaluate", f"--config={CONFIGS / 'cartpole_pca.yaml'}", f"{option}={bad}"])
     shipped = f"--checkpoint={CHECKPOINTS / 'swingup_phase1_0.ckpt'}"
-    for option in ("--env=cheetah-run", "--planner=lit_dcem.LatentPlanner", "--planner=lit_dcem.FullSpacePlanner"):
+    for option in (
+        "--states=validation",
+        "--seeds=5",
+        "--planner=lit_dcem.LatentPlanner",
+        "--planner=lit_dcem.FullSpacePlanner",
+    ):
         yield Case(["evaluate", shipped, "--episodes=1", option])
     yield Case(["evaluate", shipped, f"--config={CONFIGS / 'cartpole_expert.yaml'}", "--episodes=1"])
 
@@ -622,7 +628,7 @@ def outputs() -> Iterator[Case]:
             yield Case(["figure", "all", f"--out={path}"])
         video = path if path == "." else f"{path}.gif"
         if path != "folder.ckpt":
-            yield _expert("--env=cartpole-swingup", "--steps=2", "--episodes=1", f"--video={video}")
+            yield _expert("--closed_loop", "--steps=2", "--episodes=1", f"--video={video}")
     yield Case(["figure", "1", "--out=figure.nothing"])
     yield Case(["figure", "1", "--out=figure"])
     yield Case(["figure", "1", "--out="])
@@ -632,7 +638,7 @@ def outputs() -> Iterator[Case]:
 def full_disk() -> Iterator[Case]:
     dcem = str(CHECKPOINTS / "regression_dcem_0.ckpt")
     yield _expert("--out=full.json", limit=10)
-    yield _expert("--env=cartpole-swingup", "--steps=2", "--episodes=1", "--video=full.gif", limit=10)
+    yield _expert("--closed_loop", "--steps=2", "--episodes=1", "--video=full.gif", limit=10)
     yield Case(["export", dcem, "full.ckpt"], 1000)
     yield Case(["figure", "1", "--out=full.png"], 100)
     yield Case(["sweep", str(CONFIGS / "sweep_cartpole.yaml"), "--out=full"], 10)

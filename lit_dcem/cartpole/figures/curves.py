@@ -6,7 +6,8 @@ import csv
 import math
 import statistics
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from lit_dcem.cartpole.module import EXPERT_COST
-from lit_dcem.errors import UsageError
+from lit_dcem.errors import UsageError, require
+from lit_dcem.training.figure_source import figure, table_of
 from lit_dcem.training.statistics import mean_and_interval
 
 Row = Mapping[str, Any]
@@ -66,6 +68,29 @@ def _number(cell: str | None, column: str, path: Path) -> float:
         return float(cell) if cell else math.nan
     except ValueError:
         raise UsageError(f"{column} must be a number in every row of {path}, got {cell}.") from None
+
+
+def rows_of(number: str, paths: Sequence[Path], read: Callable[[Path], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of all tables of a figure.
+
+    Raises:
+        UsageError: there are none.
+    """
+    rows = [row for path in paths for row in read(path)]
+    require(bool(rows), f"Figure {number} needs validated runs", f"none in {', '.join(map(str, paths))}")
+    return rows
+
+
+@figure("8", find=table_of("curves.csv"), shipped=["sweep_cartpole_curves.csv"])
+def learning_curves_of_tables(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 8, from the validations of sweeps."""
+    return learning_curves(rows_of(number, paths, partial(read_table, columns=CURVE_COLUMNS)))
+
+
+@figure("9", find=table_of("results.csv"), shipped=["sweep_cartpole.csv"])
+def improvement_factors_of_tables(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 9, from the results of sweeps."""
+    return improvement_factors(rows_of(number, paths, partial(read_table, columns=RESULT_COLUMNS)))
 
 
 def learning_curves(curves: Sequence[Row]) -> Figure:
@@ -163,7 +188,7 @@ def _draw_factor(axis: Axes, place: float, seeds: Sequence[float], colour: str) 
 
 
 def _legend(axis: Axes, shades: Mapping[float, str]) -> None:
-    """Beside the panel, as its marks are spread all over."""
+    """Next to the panel, whose marks are spread all over."""
     for temperature, colour in shades.items():
         axis.plot([], [], color=colour, marker="o", label=f"temperature {temperature:g}")
     axis.plot([], [], "k.", label="a seed", alpha=0.6)

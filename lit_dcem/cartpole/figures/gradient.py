@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from lit_dcem.cartpole.figures.curves import colours, grouped, read_table
+from lit_dcem.cartpole.figures.curves import colours, grouped, read_table, rows_of
 from lit_dcem.errors import UsageError
+from lit_dcem.training.figure_source import figure, table_of
 from lit_dcem.training.statistics import mean_and_interval
 
 Row = Mapping[str, Any]
@@ -44,6 +45,12 @@ def _parts(cell: str, path: Path) -> str:
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise UsageError(f"{LOSS} must map its parts to weights in every row of {path}, got {cell}.") from error
     return ", ".join(parts)
+
+
+@figure("gradient", find=table_of("results.csv"), shipped=["sweep_cartpole_gradient.csv"])
+def search_costs_of_tables(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure gradient, from the results of sweeps."""
+    return search_costs(rows_of(number, paths, read_study))
 
 
 def search_costs(runs: Sequence[Row]) -> Figure:

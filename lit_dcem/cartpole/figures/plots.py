@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 from matplotlib.figure import Figure
 
-from lit_dcem.cartpole.figures.search import decoded, draw_forces, draw_search, latent_search, surface
+from lit_dcem.cartpole.figures.search import STATE, decoded, draw_forces, draw_search, latent_search
+from lit_dcem.cartpole.figures.surfaces import surface
 from lit_dcem.cartpole.module import CartpoleEmbedding
 from lit_dcem.cartpole.states import validation_states
-from lit_dcem.training.pictures import is_due, log_figure, warn_without_pictures
-
-STATE = 1
-"""of the validation states"""
+from lit_dcem.training.pictures import Pictures
 
 
-class CartpolePlots(pl.Callback):
-    """Logs a search for the best forces from one validation state on as an image (figure 2).
+class CartpolePlots(Pictures):
+    """Logs a search for the best forces from one validation state as an image (figure 2).
 
-    The decoded candidates of its first and last iteration, and those of the last one on the cost surface over the
-    latent space, if that is a plane.
+    It shows the decoded candidates of the first and last iteration, and those of the last one on the cost surface over
+    the latent space, if that is a plane.
 
     Args:
         every_n_epochs: number of epochs between pictures.
@@ -27,17 +24,14 @@ class CartpolePlots(pl.Callback):
         ValueError: ``every_n_epochs`` below 1.
     """
 
+    kind = CartpoleEmbedding
+    title = "search"
+
     def __init__(self, every_n_epochs: int = 5) -> None:
-        if every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
-        self.every_n_epochs = every_n_epochs
+        super().__init__(every_n_epochs)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        warn_without_pictures(trainer)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if is_due(trainer, self.every_n_epochs) and isinstance(pl_module, CartpoleEmbedding):
-            log_figure(trainer, "search", picture(pl_module))
+    def picture(self, module: CartpoleEmbedding) -> Figure:
+        return picture(module)
 
 
 def picture(module: CartpoleEmbedding) -> Figure:

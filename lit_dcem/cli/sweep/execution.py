@@ -20,7 +20,7 @@ STOP = threading.Event()  # set by Ctrl-C and SIGTERM: no process starts, and th
 
 
 def execute(process: Process, threads: int, limit: float | None) -> Process:
-    """Train a run from its last checkpoint on if it has one, or evaluate it, and record how it ended.
+    """Train a run, from its last checkpoint if it has one, or evaluate it; record how it ended.
 
     Args:
         process: what is to be done, as a process of its own.
@@ -48,7 +48,7 @@ def execute(process: Process, threads: int, limit: float | None) -> Process:
 
 
 def _call(command: list[str], seconds: float | None = None, **options: Any) -> int | None:
-    """Exit code, `TIMED_OUT` if it was ended after so many seconds, or None if it was stopped."""
+    """Exit code; `TIMED_OUT` if it was ended after ``seconds``; None if it was stopped."""
     process, began = subprocess.Popen(command, start_new_session=True, **options), time.monotonic()
     try:  # in a session of its own: Ctrl-C is ours to pass on
         while process.poll() is None and not STOP.wait(0.3):

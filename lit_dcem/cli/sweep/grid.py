@@ -25,7 +25,7 @@ MAX_NAME = 255
 """bytes in the name of a folder"""
 SEED = "seed_everything"
 KINDS = {"metric": str, "grid": dict, "mode": str, "arguments": dict, "evaluation": dict}
-"""what a sweep file holds beside its configs or chains"""
+"""what a sweep file holds besides its configs or chains"""
 DEFAULTS: dict[str, Any] = {"mode": "min", "arguments": {}, "evaluation": {}}
 
 
@@ -173,7 +173,7 @@ def _check_unchanged(run: Run) -> None:
     if changed and (run.recorded()["status"] in FINISHED or os.path.exists(run.last)):
         out = run.folder.parent
         raise UsageError(
-            f"{run.folder.name} must go on as it began, got other {changed}: use another --out than {out}."
+            f"{run.folder.name} must be resumed as it began, got other {changed}: use another --out than {out}."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the processes of a sweep, trainings and evaluations, have in common: a folder, and what is recorded there."""
+"""What trainings and evaluations of a sweep have in common: a folder, and what is recorded there."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TIMED_OUT = 124
 class Process(ABC):
     """One command of a sweep.
 
-    Those of a chain follow one another; ``columns`` are what tables say of it first, and ``settings`` what must stay
-    the same for it to go on.
+    Those of a chain run one after another. ``columns`` are its first columns in tables. It can only be resumed with the
+    ``settings`` that it began with.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Process(ABC):
         return self.recorded()["status"] == "done" and not self.changed()
 
     def at_work(self) -> bool:
-        """Whether a process does it: it holds a lock on the log."""
+        """Whether a process is at work on it: that process holds a lock on the log."""
         try:
             with self.log.open("r+b") as log:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,7 +70,7 @@ class Process(ABC):
 
     @abstractmethod
     def begin(self, limit: float | None) -> list[str]:
-        """Arguments of ``lit-dcem`` that do it, or go on with it, in at most so many seconds."""
+        """Arguments of ``lit-dcem`` that start or resume it, for at most ``limit`` seconds."""
 
     def ended(self, code: int) -> str:
         """How it ended, one of `ENDED`; the code is that of its exit."""

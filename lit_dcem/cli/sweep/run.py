@@ -10,8 +10,8 @@ from typing import Any
 
 from lit_dcem.cli.sweep.process import FINISHED, Process, as_options, read_json
 from lit_dcem.errors import UsageError
-from lit_dcem.files.checkpoint import read_checkpoint
 from lit_dcem.planet.data.environment_data import EVALUATION_SEEDS
+from lit_dcem.training.checkpoint import Checkpoint
 
 ENDING = "lit_dcem.training.ending.Ending"
 BEST = "best.ckpt"
@@ -51,23 +51,23 @@ class Run(Process):
         status = read_json(self.ending).get("status")
         return status if status in FINISHED else None
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Its last one, empty if it cannot be read."""
+    def checkpoint(self) -> Checkpoint | None:
+        """Its last one; None if there is none that can be read."""
         with contextlib.suppress(UsageError):
-            return read_checkpoint(self.last)
-        return {}
+            return Checkpoint.read(self.last)
+        return None
 
     def begin(self, limit: float | None) -> list[str]:
-        """The options, what tells its end, and where it begins or goes on."""
+        """The options, the callback that records its end, and where it begins or resumes."""
         self.ending.unlink(missing_ok=True)
         ending = [f"--trainer.callbacks+={ENDING}", f"--trainer.callbacks.path={self.ending}"]
         more: dict[str, Any] = {} if limit is None else {"trainer.max_time": as_time(limit)}
-        begun = self.checkpoint()
+        begun = self.checkpoint() is not None
         if begun:
             more["ckpt_path"] = str(self.last)
         else:  # killed before the first one, or it is damaged: start over
             shutil.rmtree(self.folder / "version_0", ignore_errors=True)
-        starts = self._starts(bool(begun))
+        starts = self._starts(begun)
         return ["fit", *self.options, *as_options(starts, "--"), *ending, *as_options(more, "--")]
 
     def ended(self, code: int) -> str:
@@ -75,10 +75,10 @@ class Run(Process):
         if code:
             return super().ended(code)
         end = self.own_end()
-        return "cut off" if end is None else end if self.checkpoint() else "failed"
+        return "cut off" if end is None else "failed" if self.checkpoint() is None else end
 
     def _starts(self, begun: bool) -> dict[str, str]:
-        """What it began with, also if the folder was moved since."""
+        """What it began with, even if the folder was moved since."""
         if self.before is None:
             return {}
         now = {option: str(self.before.inside(path)) for option, path in self.starts.items()}

@@ -1,4 +1,4 @@
-"""Train and evaluate the runs of a sweep, and show what goes on."""
+"""Train and evaluate the runs of a sweep, and show their progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lit_dcem.cli.sweep.run import Run
 from lit_dcem.cli.sweep.tables import summary, write_tables
 from lit_dcem.errors import UsageError
 from lit_dcem.files.replacing import check_writable
-from lit_dcem.training.runs import history
+from lit_dcem.training.progress import bars
 
 
 def sweep(
@@ -41,8 +41,8 @@ def sweep(
         out: folder of the tables and runs; ``runs/`` and the file's name if none.
         backend: "joblib" for this machine, or "ray" for a cluster whose machines share the folder.
         jobs: runs at a time; one for each core if none.
-        budget: minutes of wall-clock for what is left to do, shared out evenly. A run that is out of time goes on if
-            the next sweep leaves it more than it had. A phase may take all that its chain has left; where it is out
+        budget: minutes of wall-clock for what is left to do, shared out evenly. A run that is out of time is resumed
+            if the next sweep leaves it more than it had. A phase may take all that its chain has left; where it is out
             of time, the next one does not begin.
 
     Raises:
@@ -94,10 +94,11 @@ def _begun(chain: Chain) -> Iterator[Process]:
 
 
 def _follow(ended: Iterator[Process], processes: list[Process], to_do: list[Process], content: Sweep) -> None:
-    """Show what goes on, and write the tables after each process."""
+    """Show the progress, and write the tables after each process."""
     console, over, count = Console(), threading.Event(), len(processes)
-    with Progress(console=console, disable=not console.is_terminal, speed_estimate_period=math.inf) as bar:
-        whole = bar.add_task(f"{count} runs", total=count, completed=count - len(to_do))
+    with bars(console) as bar:
+        done = count - len(to_do)
+        whole = bar.add_task(f"{count} runs", total=count, completed=done, begun=done)
         watcher = threading.Thread(target=_watch, args=(bar, to_do, content.metric, over), daemon=True)
         watcher.start()
         try:
@@ -118,16 +119,17 @@ def _follow(ended: Iterator[Process], processes: list[Process], to_do: list[Proc
             watcher.join()
     console.print(summary(write_tables(processes, content), content))
     if STOP.is_set():
-        raise KeyboardInterrupt("Stopped; the same command goes on.")
+        raise KeyboardInterrupt("Stopped; the same command resumes the sweep.")
 
 
 def _watch(bar: Progress, processes: list[Process], metric: str, over: threading.Event) -> None:
-    """A line for each process at work, with a run's last checkpoint; those of a cluster show nothing else."""
+    """A line for each process at work, with the last validation of a run: on a cluster that is all there is to see."""
     lines = [bar.add_task(process.name, total=None, visible=False) for process in processes]
     while bar.console.is_terminal and not over.wait(10):
         for line, process in zip(lines, processes, strict=True):
             at_work = process.recorded()["status"] == "running"
-            newest = (history(process.checkpoint()) if at_work and isinstance(process, Run) else [])[-1:]
+            checkpoint = process.checkpoint() if at_work and isinstance(process, Run) else None
+            newest = [] if checkpoint is None else checkpoint.history[-1:]
             text = "".join(f" step {row['step']:.0f}, {metric} {row.get(metric, math.nan):.4g}" for row in newest)
             bar.update(line, visible=at_work, description=process.name + text)
 

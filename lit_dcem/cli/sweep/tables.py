@@ -1,4 +1,4 @@
-"""What the runs of a sweep came to."""
+"""Tables of the results of a sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lit_dcem.cli.sweep.process import ENDED, FINISHED, Process
 from lit_dcem.cli.sweep.run import BEST, Evaluation, Run
 from lit_dcem.errors import UsageError
 from lit_dcem.files.replacing import open_replacing
-from lit_dcem.training.runs import history
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.statistics import mean_and_interval
 
 STEPS = "val/simulator_steps"
@@ -38,7 +38,7 @@ def write_tables(processes: list[Process], sweep: Sweep) -> list[Row]:
     for run in runs:
         if run.recorded()["status"] in ENDED:
             checkpoint = run.checkpoint()
-            rows = history(checkpoint)
+            rows = [] if checkpoint is None else checkpoint.history
             own = {RETURNS: _mean(returns[run.folder].values())} if sweep.episodes else {}
             table.append({**_result(run, checkpoint, rows, sweep), **own})
             curves += _measures(run, rows) if sweep.has_chains else [{**run.columns, **row} for row in rows]
@@ -52,14 +52,14 @@ def write_tables(processes: list[Process], sweep: Sweep) -> list[Row]:
     return table
 
 
-def _result(run: Run, checkpoint: dict[str, Any], rows: list[dict[str, float]], sweep: Sweep) -> Row:
+def _result(run: Run, checkpoint: Checkpoint | None, rows: list[dict[str, float]], sweep: Sweep) -> Row:
     recorded = run.recorded()
     kept = run.best.name == BEST
     return {
         **run.columns,
         "status": recorded["status"],
         **_measured(rows, sweep),
-        "steps": checkpoint.get("global_step"),
+        "steps": None if checkpoint is None else checkpoint.step,
         "seconds": rows[-1]["seconds"] if rows else None,
         "checkpoint": run.best.relative_to(run.folder.parent) if kept else None,
         "commit": recorded.get("commit"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +16,10 @@ from numpy import ndarray
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator, ScalarEvent
 
 from lit_dcem.errors import UsageError
+from lit_dcem.training.figure_source import figure
+from lit_dcem.training.progress import track
 
+Item = TypeVar("Item")
 Curve = tuple[ndarray, ndarray]
 """thousands of simulator steps, or PPO steps, in order, and values there: both ``[N]``"""
 Run = Mapping[str, Curve]
@@ -46,6 +51,27 @@ def events_of(run: str | Path) -> Path:
     if any(run.glob("events.out.tfevents.*")) or (run.is_file() and "tfevents" in run.name):
         return run
     raise UsageError(f"A run must be a *.tfevents file or a folder with events.out.tfevents.* files, got {run}.")
+
+
+@figure("11", find=events_of, shipped=["*_phase1_*.tfevents"])
+@figure("12", find=events_of, shipped=["*_phase2_*.tfevents"])
+def learning_curves_of_events(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 11 or 12, from event files."""
+    return learning_curves(_by_name(number, paths, partial(read_run, number=number)))
+
+
+@figure("13", find=events_of, shipped=["*_phase3_*.tfevents"])
+def ppo_curves_of_events(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 13, from event files."""
+    return ppo_curves(_by_name(number, paths, read_ppo_run))
+
+
+def _by_name(number: str, paths: Sequence[Path], read: Callable[[Path], Item]) -> dict[str, list[Item]]:
+    """What was read from the runs of each name."""
+    runs: dict[str, list[Item]] = {}
+    for path in track(paths, f"figure {number}"):
+        runs.setdefault(name_of(path), []).append(read(path))
+    return runs
 
 
 def name_of(path: Path) -> str:
@@ -105,7 +131,7 @@ def _counted(events: EventAccumulator) -> Sequence[str]:
 
 
 def _merged(points: Iterable[ScalarEvent]) -> Curve:
-    """Updates and values of what a run did not go back behind, when it was resumed, to write it once more."""
+    """Updates and values of a run without those that it wrote again after it was resumed."""
     kept, least = [], math.inf
     for point in sorted(points, key=lambda point: (point.wall_time, point.step), reverse=True):
         if point.step < least:

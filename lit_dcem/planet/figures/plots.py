@@ -23,12 +23,12 @@ SHRINK = 2
 
 
 class PlanetPlots(pl.Callback):
-    """Logs, of the first episode of a validation, what the model imagines beside what happened, and a video.
+    """Logs, of the first episode of a validation, what the model imagines next to what happened, and a video.
 
     Without OpenGL there is one warning in place of the videos. Draws no noise from the generators of training.
 
     Args:
-        video: draw the episode, which takes some seconds; else only what the model imagines.
+        video: film the episode, which takes some seconds; if false, log only what the model imagines.
     """
 
     def __init__(self, video: bool = True) -> None:

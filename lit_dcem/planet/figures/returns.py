@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lit_dcem.errors import UsageError
+from lit_dcem.training.figure_source import figure
 
 Tasks = Mapping[str, Mapping[str, Sequence[float]]]
 """returns of the episodes, by task and controller"""
@@ -35,6 +36,12 @@ class Returns(NamedTuple):
     task: str
     controller: str
     returns: list[float]
+
+
+@figure("4", find=Path, shipped=["*_phase*_returns.json"])
+def box_plots_of_reports(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 4, from reports of evaluations."""
+    return box_plots(pooled(paths))
 
 
 def pooled(paths: Sequence[Path]) -> Tasks:
@@ -89,7 +96,7 @@ def _evaluation(controller: str, report: Any, path: Path) -> Returns:
 
 
 def box_plots(tasks: Tasks) -> Figure:
-    """A panel for each task, a box for each controller, and the paper's medians as crosses beside them.
+    """A panel for each task, a box for each controller, and the paper's medians as crosses next to them.
 
     Boxes reach from the first to the third quartile, whiskers to the last return within 1.5 times that; others are
     points. A controller that some task has no returns of keeps its place there.

@@ -1,4 +1,4 @@
-"""What a world model imagines of an episode, beside what happened in it."""
+"""What a world model imagines of an episode, next to what happened in it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Imagined(NamedTuple):
 
 @torch.no_grad()
 def imagine(model: WorldModel, scale: ObservationScale, evaluation: Evaluation, context: int) -> Imagined:
-    """Observe so many steps of the evaluation's first episode, then imagine the next ones by its actions alone.
+    """Observe ``context`` steps of the evaluation's first episode, then imagine the next ones from its actions alone.
 
     By means of posteriors and priors, so without noise. Belief 0 belongs to the first observation, which no action led
     to, so that ``context`` actions make ``context + 1`` beliefs.

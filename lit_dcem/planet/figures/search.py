@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
@@ -11,19 +15,49 @@ from torch import Tensor
 from lit_dcem.embedding.drawing import draw_sequences
 from lit_dcem.envs.policy import PolicyState
 from lit_dcem.envs.vector import VectorEnv
+from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.collector import Collector
+from lit_dcem.planet.data.environment_data import EnvironmentData
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.latent import LatentPlanner
+from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.problem import Problem
 from lit_dcem.solvers.search import Search
 from lit_dcem.solvers.types import Iteration
+from lit_dcem.training.checkpoint import Checkpoint, find_checkpoint
+from lit_dcem.training.figure_source import figure
 
 SHOWN = (1, 5, 7, 10)
 """iterations, counted from 1 as in the paper"""
 STEPS = 30
 """of uniform actions, before the search"""
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """A module that plans in a world model, whichever phase it is."""
+
+    world_model: WorldModel
+    planner: ModelPlanner
+    scale: ObservationScale
+
+
+@figure("14", find=find_checkpoint, shipped=["cheetah_phase2*.ckpt", "cheetah_phase3*.ckpt"], single=True)
+@figure("15", find=find_checkpoint, shipped=["walker_phase2*.ckpt", "walker_phase3*.ckpt"], single=True)
+def search_iterations_of_a_checkpoint(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 14 or 15, of a trained controller in its task."""
+    (path,) = paths
+    checkpoint = Checkpoint.read(path)
+    module = checkpoint.module()
+    if not isinstance(module, Controller) or not isinstance(module.planner, LatentPlanner):
+        rule = f"Figure {number} needs a checkpoint of PlanetPhase2 or PlanetPhase3"
+        raise UsageError(f"{rule}, got {type(module).__name__} in {path}.")
+    data = checkpoint.data(EnvironmentData)
+    drawn = search_iterations(module.world_model, module.planner, module.scale, data.make_envs(1, seed=0))
+    drawn.suptitle(data.env)
+    return drawn
 
 
 def search_iterations(model: WorldModel, planner: LatentPlanner, scale: ObservationScale, envs: VectorEnv) -> Figure:

@@ -50,6 +50,10 @@ class Planet(pl.LightningModule):
         "val/return", "val/seconds_per_decision", "val/simulator_steps", "train/return", "speed/steps_per_second",
     )  # fmt: skip
     """what a callback can watch"""
+    monitor = ("val/return", "max")
+    """the metric that tells the best checkpoint, and where it is best"""
+    pictures = "lit_dcem.PlanetPlots"
+    """the callback that draws"""
 
     def __init__(self, world_model: WorldModel, planner: ModelPlanner) -> None:
         super().__init__()

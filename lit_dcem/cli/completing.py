@@ -1,0 +1,107 @@
+"""What a config leaves open: the sizes of its environment, and what the run in ``start`` has that it does not state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lit_dcem.cli.configs import Tree, arguments_of, class_of, given_in, merged, options_of, plain
+from lit_dcem.envs.make import make
+from lit_dcem.training.checkpoint import Checkpoint
+from lit_dcem.training.run_folder import newest_run
+
+TASK = ("env", "env_options", "action_repeat", "time_limit")
+"""options of the data that a later phase shares with the one before"""
+SIZES = {
+    ("world_model",): ("observation_dim", "action_dim"),
+    ("planner", "decoder"): ("action_dim",),
+    ("policy_gradient",): ("action_dim",),
+}
+"""parts of a model, and their options that are the environment's"""
+
+
+def complete(arguments: list[str]) -> list[str]:
+    """Put a config with all that is left open in front of the others; what is written or typed overrides it.
+
+    A module with ``start`` gets the parts that its ``inherits`` names from the config of that checkpoint, and the task
+    from the checkpoint's data. World model, decoder and policy gradient get the sizes of the environment.
+
+    Raises:
+        UsageError: no such checkpoint or environment.
+    """
+    given = given_in(arguments)
+    cls = class_of(given["model"])
+    if cls is None:
+        return arguments
+    found = _from_start(cls, given, arguments)
+    found = merged(found, _from_environment(cls, merged(plain(found), given)))
+    if not found:
+        return arguments
+    whole = {part: {"class_path": given[part].get("class_path"), **found[part]} for part in found}
+    return [arguments[0], f"--config={json.dumps(whole)}", *arguments[1:]]
+
+
+def _from_start(cls: type, given: Tree, arguments: list[str]) -> Tree:
+    """Parts of the model and the task, as the checkpoint has them."""
+    start, inherits = given["model"].get("start"), getattr(cls, "inherits", {})
+    if not isinstance(start, str) or not inherits:
+        return {}
+    checkpoint = _resumed(arguments) or Checkpoint.read(start)
+    parts: Mapping[str, str] = inherits.get(checkpoint.kind(inherits), {})
+    model, data = checkpoint.config["model"], checkpoint.config["data"]
+    found: Tree = {"model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items()})}}
+    if given["data"]:
+        found["data"] = {"init_args": _there({name: data.get(name) for name in TASK})}
+    return found
+
+
+def _there(options: Mapping[str, Any]) -> Tree:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _resumed(arguments: list[str]) -> Checkpoint | None:
+    """The checkpoint that a run is resumed from: what it started from may be gone by now."""
+    typed = [word.partition("=") for word in arguments]
+    pairs = zip(typed, [*arguments[1:], ""], strict=True)
+    path = next(
+        (value if equals else following for (name, equals, value), following in pairs if name == "--ckpt_path"), None
+    )
+    if path == "last":
+        configs = [Path(path) for _, path in arguments_of(arguments) if path]
+        path = newest_run(Path("runs", configs[0].stem)) if configs else None
+    return Checkpoint.read(path) if path else None
+
+
+def _from_environment(cls: type, given: Tree) -> Tree:
+    """The sizes that the config does not state."""
+    env, takes = given["data"].get("env"), options_of(cls)
+    wanted = {path: _open(given["model"], takes, path, names) for path, names in SIZES.items()}
+    if not isinstance(env, str) or "world_model" not in takes or not any(wanted.values()):
+        return {}
+    envs = make(env, env_options=given["data"].get("env_options"))
+    found: Tree = {}
+    for path, names in wanted.items():
+        if names:
+            found = merged(found, _nested(given["model"], path, {name: getattr(envs, name) for name in names}))
+    return {"model": found}
+
+
+def _open(model: Tree, takes: set[str], path: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
+    """The sizes that a part lacks, if it is there or made by default."""
+    part: Any = model
+    for name in path:
+        part = part.get(name) if isinstance(part, dict) else None
+    if part is None and len(path) == 1 and path[0] in takes:
+        return list(names)
+    return [name for name in names if name not in part] if isinstance(part, dict) else []
+
+
+def _nested(part: Tree, path: tuple[str, ...], sizes: Tree) -> Tree:
+    """The sizes at their place in a config, below the classes that it names."""
+    name, *rest = path
+    inner = part.get(name) or {}
+    below = _nested(inner, tuple(rest), sizes) if rest else {"init_args": sizes}
+    kind = {"class_path": inner["class_path"]} if "class_path" in inner else {}
+    return {"init_args": {name: {**kind, **below}}}

@@ -1,0 +1,134 @@
+"""What the configs and options of a command say together, before a parser sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+import lit_dcem
+from lit_dcem.errors import UsageError
+
+Tree = dict[str, Any]
+DEEPEST = 100
+"""levels of a config"""
+OPTIONS = ("--config", "-c")
+PARTS = ("model", "data")
+
+
+def arguments_of(arguments: list[str]) -> Iterator[tuple[list[str], str | None]]:
+    """The words of each argument, and the path in them if it is a config."""
+    words = iter(arguments)
+    for word in words:
+        name, equals, path = word.partition("=")
+        if name not in OPTIONS:
+            yield [word], None
+        elif equals:
+            yield [word], path
+        else:
+            following = next(words, None)
+            yield ([word], None) if following is None else ([word, following], following)
+
+
+def check_configs(arguments: list[str]) -> None:
+    """Raise a UsageError for a config that a parser would choke on: no text, or a tree that contains itself."""
+    for _, path in arguments_of(arguments):
+        if path and _is_file(path):
+            try:
+                _check_depth(yaml.safe_load(Path(path).read_text(encoding="utf-8")), path)
+            except UnicodeDecodeError as error:
+                raise UsageError(f"A config must be text in UTF-8, got other bytes in {path}.") from error
+            except RecursionError:
+                raise UsageError(f"A config must have at most {DEEPEST} levels, got more in {path}.") from None
+            except yaml.YAMLError:  # the parser says where
+                continue
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a config that is written on the command line itself, or a null byte
+        return False
+
+
+def _check_depth(value: Any, path: str, depth: int = 0) -> None:
+    if depth > DEEPEST:
+        raise UsageError(f"A config must have at most {DEEPEST} levels, got more in {path}.")
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        _check_depth(child, path, depth + 1)
+
+
+def content_of(path: str | None) -> Tree:
+    """The content of a config; nothing if it cannot be read, which the parser will say."""
+    try:
+        content = yaml.safe_load(Path(path).read_text()) if path else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Tree:
+    """Both configs as one, where the second overrides the first."""
+    whole = dict(before)
+    for name, value in after.items():
+        there = whole.get(name)
+        whole[name] = merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+    return whole
+
+
+def given_in(arguments: list[str]) -> Tree:
+    """What configs and options say of ``model`` and ``data``, as `plain` trees; the last word counts."""
+    given: Tree = {"model": {}, "data": {}}
+    words = [word for typed, path in arguments_of(arguments) for word in (typed if path is None else [path, None])]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if following is None:
+            content = content_of(word)
+            given = merged(given, plain({part: content[part] for part in PARTS if part in content}))
+        elif word is not None and word.startswith(tuple(f"--{part}" for part in PARTS)):
+            name, equals, value = word.removeprefix("--").partition("=")
+            value = value if equals else "" if following.startswith("--") else following
+            given = merged(given, plain(_tree(name.split("."), _value(value))))
+    return {part: given[part] if isinstance(given[part], dict) else {} for part in PARTS}
+
+
+def _tree(names: list[str], value: Any) -> Any:
+    return {names[0]: _tree(names[1:], value)} if names else value
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
+def plain(tree: Any) -> Any:
+    """A config without its ``init_args`` levels, as options are typed in short; a class by name is its path."""
+    if not isinstance(tree, dict):
+        return tree
+    inner = tree.get("init_args")
+    flat = {**{k: v for k, v in tree.items() if k != "init_args"}, **(inner if isinstance(inner, dict) else {})}
+    found = {str(name): plain(value) for name, value in flat.items()}
+    return found | {part: {"class_path": found[part]} for part in PARTS if isinstance(found.get(part), str)}
+
+
+def class_of(part: Mapping[str, Any]) -> type | None:
+    """The class that a part of a config names; None where the parser has to say what is wrong."""
+    path = part.get("class_path")
+    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    try:
+        found = getattr(import_module(module) if module else lit_dcem, name)
+    except Exception:  # whatever a module does when it is imported; the parser imports it again
+        return None
+    return found if isinstance(found, type) else None
+
+
+def options_of(cls: type) -> set[str]:
+    """The options that a class takes, as the parser sees them."""
+    parser = ArgumentParser(exit_on_error=False)
+    return {name.partition(".")[0] for name in parser.add_class_arguments(cls, None, fail_untyped=False)}

@@ -1,0 +1,229 @@
+"""A checkpoint of a run: found by one rule, read once, and everything that is made of it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import instantiate_module
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lit_dcem.errors import UsageError, require
+from lit_dcem.files.checkpoint import check_local, load_weights, read_checkpoint
+from lit_dcem.files.replacing import check_writable, open_replacing
+from lit_dcem.files.safe_config import check_config, find_class
+from lit_dcem.files.shipped import find_shipped
+from lit_dcem.files.trust import Reader, reader
+from lit_dcem.messages import one_sentence
+from lit_dcem.training.run_folder import CHECKPOINTS
+
+Data = TypeVar("Data", bound=pl.LightningDataModule)
+Built = TypeVar("Built", bound=pl.LightningModule | pl.LightningDataModule)
+Row = dict[str, float]
+MODEL, DATA = "hyper_parameters", "datamodule_hyper_parameters"
+"""where Lightning keeps the configs"""
+EXPORTED = ("state_dict", MODEL, DATA, "global_step", "epoch", "pytorch-lightning_version")
+"""what an export copies; it adds the validation curve"""
+ROOM = 10
+"""a module may allocate this many times the weights of its checkpoint while it is built"""
+SMALL = 1_000_000
+"""numbers that any module may allocate, in at most a thousandth as many tensors"""
+FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.eye)
+"""functions that allocate a tensor of a given size"""
+
+
+class Config(NamedTuple):
+    """What a checkpoint says of its model and data: each the path of a class, ``_class_path``, and its arguments."""
+
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
+def find_checkpoint(run: str | Path) -> Path:
+    """The file that a run is read from.
+
+    Args:
+        run: a file; a run folder, which stands for its ``checkpoints/last.ckpt``; or the name of a shipped checkpoint,
+            such as ``cartpole_best_0``, with or without ``.ckpt`` and ``checkpoints/``. A file or folder in the current
+            directory comes before a shipped one.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    check_local(run)
+    path = Path(find_shipped(str(run), "checkpoints"))
+    last = path / CHECKPOINTS / "last.ckpt"
+    if path.is_dir() and last.is_file():
+        return last
+    rule = "A checkpoint must be a file, a run folder with checkpoints/last.ckpt or the name of a shipped one"
+    require(path.is_file(), rule, run)
+    return path
+
+
+class Checkpoint:
+    """A checkpoint in memory, on the CPU. Nothing that it names is imported before it is checked.
+
+    Args:
+        path: where it was read from.
+        content: what Lightning wrote.
+        by: who reads it, and whom that reader trusts.
+    """
+
+    def __init__(self, path: Path, content: dict[str, Any], by: Reader) -> None:
+        self.path = path
+        self.content = content
+        self._by = by
+
+    @classmethod
+    def read(cls, run: str | Path, trust: Iterable[str] = ()) -> Checkpoint:
+        """Read a checkpoint, and compare every byte with its checksum.
+
+        Args:
+            run: see `find_checkpoint`.
+            trust: your own packages whose classes it may name, besides ours, torch's and those already imported.
+
+        Raises:
+            UsageError: no such file, or one that is not a whole checkpoint of Lightning.
+        """
+        path = find_checkpoint(run)
+        return cls(path, read_checkpoint(path), reader(path, trust))
+
+    @property
+    def config(self) -> Config:
+        """The configs of its model and data; an empty one where it holds none."""
+        return Config(self.content.get(MODEL, {}), self.content.get(DATA, {}))
+
+    @property
+    def module_class(self) -> type:
+        """The class of its module.
+
+        Raises:
+            UsageError: a class that is not trusted, or none.
+        """
+        require(
+            bool(_arguments(self.config.model)), f"A checkpoint must hold its config ({MODEL})", f"none in {self.path}"
+        )
+        return find_class(self.config.model.get("_class_path"), self._by)
+
+    @property
+    def step(self) -> int:
+        """Updates that its weights have had."""
+        return self.content["global_step"]
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether training can be resumed from it; an export has no optimizers."""
+        return "optimizer_states" in self.content
+
+    @property
+    def history(self) -> list[Row]:
+        """Rows of the `History` callback: step, seconds and the validation metrics.
+
+        Raises:
+            UsageError: something else in their place.
+        """
+        kept = self.content.get("callbacks", {}).get("History", {})
+        rows = kept.get("rows", []) if isinstance(kept, dict) else None
+        if not isinstance(rows, list) or not all(map(_is_row, rows)):
+            raise UsageError("The History in a checkpoint must be rows of numbers with a step, got something else.")
+        return rows
+
+    def weights(self, part: str = "") -> dict[str, Any]:
+        """The weights of a submodule, under the submodule's own names; by default all of them."""
+        start = f"{part}." if part else ""
+        weights = self.content["state_dict"]
+        return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+
+    def module(self) -> pl.LightningModule:
+        """The trained module, rebuilt from its config, in evaluation mode.
+
+        Raises:
+            UsageError: no config, one that builds no such module, weights that do not fit, or code that is not trusted.
+        """
+        module = self._built(pl.LightningModule, MODEL)
+        load_weights(module, self.weights(), self.path)
+        return module.eval()
+
+    def data(self, kind: type[Data]) -> Data:
+        """The datamodule, as its config has it.
+
+        Raises:
+            UsageError: a checkpoint without one, one of another kind, or code that is not trusted.
+        """
+        return self._built(kind, DATA)
+
+    def export(self, destination: str | Path) -> None:
+        """Write a copy without what only training needs: weights, configs and the validation curve.
+
+        Raises:
+            UsageError: a destination that is this file or a whole checkpoint, or that cannot be written.
+        """
+        self._check_destination(Path(destination))
+        small = {name: self.content[name] for name in EXPORTED if name in self.content}
+        small["callbacks"] = {"History": {"rows": self.history}}
+        with open_replacing(destination, "wb") as file:
+            torch.save(small, file)
+
+    def _check_destination(self, destination: Path) -> None:
+        """An export must not overwrite a checkpoint that training can be resumed from."""
+        check_writable(destination, "The file of an export")
+        if not destination.is_file():
+            return
+        same = destination.samefile(self.path)
+        require(not same, "An export must be another file than its checkpoint", f"{destination} for both")
+        there: dict[str, Any] = {}
+        with contextlib.suppress(UsageError):  # something else, or a damaged export
+            there = read_checkpoint(destination)
+        rule = "An export must not replace a checkpoint that training can be resumed from"
+        require("optimizer_states" not in there, rule, destination)
+
+    def _built(self, kind: type[Built], name: str) -> Built:
+        """What a config builds, once nothing in it can import what is not trusted."""
+        config = _arguments(self.content.get(name, {}))
+        rule = f"A checkpoint of a {kind.__name__} must hold its config"
+        require(bool(config), rule, f"no {name} in {self.path}")
+        cls = check_config(config, self._by)
+        got = f"{config['_class_path']} in {self.path}"
+        require(issubclass(cls, kind), f"A checkpoint must be of a {kind.__name__} here", got)
+        try:
+            with _Limit(self.content["state_dict"], self.path):
+                return instantiate_module(kind, copy.deepcopy(config))
+        except UsageError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a constructor makes of arguments that are not its own
+            reason = one_sentence(str(error) or type(error).__name__).rstrip(".")
+            rule = f"The config in {self.path} must build a {cls.__name__}"
+            raise UsageError(f"{rule}, got an error: {reason}.") from error
+
+
+class _Limit(TorchFunctionMode):
+    """Refuses to allocate tensors far beyond the weights of a checkpoint, before memory is filled."""
+
+    def __init__(self, weights: Mapping[str, Any], path: Path) -> None:
+        super().__init__()
+        sizes = [value.numel() for value in weights.values() if isinstance(value, Tensor)]
+        self.numbers, self.tensors = ROOM * sum(sizes) + SMALL, ROOM * len(sizes) + SMALL // 1000
+        self.path = path
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in FACTORIES:
+            self.tensors -= 1
+            self.numbers -= func(*args, **{**kwargs, "device": "meta"}).numel()
+            fits = min(self.numbers, self.tensors) >= 0
+            require(fits, f"The config in {self.path} must fit the size of its weights", "larger parts")
+        return func(*args, **kwargs)
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "_instantiator"}
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, dict) and "step" in row and all(isinstance(each, (int, float)) for each in row.values())
