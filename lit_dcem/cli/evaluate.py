@@ -74,9 +74,10 @@ def _parser() -> Parser:
         group = parser.add_argument_group(title)
         for option in options:
             flag = option.type is bool and option.default is False
-            how = {"action": "store_true"} if flag else {"type": option.type, "default": option.default}
+            how: dict[str, Any] = {"type": option.type, "default": option.default}
             named = {} if option.metavar is None else {"metavar": option.metavar}
-            group.add_argument(f"--{option.name}", help=option.help, **how, **named)
+            how = {"action": "store_true"} if flag else {**how, **named}
+            group.add_argument(f"--{option.name}", help=option.help, **how)
     return parser
 
 

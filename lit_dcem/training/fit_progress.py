@@ -72,7 +72,8 @@ def total_batches(trainer: pl.Trainer) -> float:
 
 def _batches(trainer: pl.Trainer) -> int:
     """Training batches so far, those before a resume included."""
-    return trainer.fit_loop.epoch_loop.batch_progress.total.processed
+    total = trainer.fit_loop.epoch_loop.batch_progress.total
+    return total.processed  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _seconds_of_timer(trainer: pl.Trainer) -> float | None:

@@ -16,6 +16,7 @@ from lit_dcem.errors import UsageError
 from lit_dcem.files.checkpoint import read_checkpoint
 from lit_dcem.files.shipped import shipped
 from lit_dcem.planet.data.environment_data import EnvironmentData
+from lit_dcem.training.checkpoint import Checkpoint
 
 REGRESSION = shipped("checkpoints") / "regression_gd_0.ckpt"
 PHASE1 = shipped("checkpoints") / "swingup_phase1_0.ckpt"
