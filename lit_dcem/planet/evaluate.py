@@ -40,7 +40,7 @@ def reports(
     if options.env not in (None, rollouts.env):
         raise UsageError(f"--env must be that of the checkpoint, {rollouts.env}, got {options.env}.")
     with console.status(f"{rollouts.env}: {options.episodes} episodes"):
-        evaluation = _evaluate(ModelPolicy(module.world_model, planner, module.scale), rollouts, options)
+        evaluation = _evaluate(ModelPolicy(module.world_model, planner), rollouts, options)
     film = (evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND) if options.video is not None else None
     return {type(module).__name__: _report(evaluation, planner, rollouts, options)}, film
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lit_dcem.envs.make import make
-from lit_dcem.envs.policy import Policy
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.evaluation_episodes import EvaluationEpisodes
+from lit_dcem.planet.data.policies import Policies
 from lit_dcem.planet.data.replay import EpisodeReplay
 from lit_dcem.training.ranks import gathered
 from lit_dcem.training.run_folder import run_folder
@@ -29,8 +29,8 @@ EVALUATION_SEEDS = range(900_001, 1_000_001)
 class EnvironmentData(pl.LightningDataModule):
     """Environments of one task, in which a policy of the module acts; validates and tests on whole episodes.
 
-    The policy comes from the module: ``datamodule.connect(policy)``, in its ``setup``. Every process has environments
-    and seeds of its own.
+    The policies come from the module: ``datamodule.connect(Policies(...))``, in its ``setup``. Every process has
+    environments and seeds of its own.
 
     Episode k, from 1, of environment i of process r gets its chance from the numbers (seed, r, i, k) alone. The seed is
     ``seed`` in training, `VALIDATION_SEED` in validation and `TEST_SEED` in a test; ``lit-dcem evaluate`` adds its
@@ -70,12 +70,12 @@ class EnvironmentData(pl.LightningDataModule):
         self.filming = False
         self.terminates = False
         """whether an episode of training has ended by itself"""
-        self._policy: Policy | None = None
+        self._policies: Policies | None = None
         self._envs: VectorEnv | None = None  # of training
 
-    def connect(self, policy: Policy) -> None:
-        """The policy that acts from now on."""
-        self._policy = policy
+    def connect(self, policies: Policies) -> None:
+        """Take the policies that act from now on."""
+        self._policies = policies
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -110,7 +110,8 @@ class EnvironmentData(pl.LightningDataModule):
     def _evaluation(self, seed: int) -> EvaluationEpisodes:
         ranks, rank = self._trainer.world_size, self._trainer.global_rank
         count = math.ceil(self.evaluation_episodes / ranks)
-        return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._acting, lambda: self.filming)
+        make, policy = lambda: self.make_envs(count, seed, rank), lambda: self._connected().acting
+        return EvaluationEpisodes(make, policy, lambda: self.filming)
 
     def _new_replay(self) -> EpisodeReplay:
         """Of this process, in the folder of the run."""
@@ -122,11 +123,11 @@ class EnvironmentData(pl.LightningDataModule):
         if self._trainer.ckpt_path is None and replay.num_episodes == 0 and replay.path.exists():
             raise UsageError(f"A new run needs a folder of its own, got one where another run has {replay.path}.")
 
-    def _acting(self) -> Policy:
-        if self._policy is None:
-            name = type(self).__name__
-            raise RuntimeError(f"{name} need a policy: the module calls datamodule.connect(policy) in its setup.")
-        return self._policy
+    def _connected(self) -> Policies:
+        if self._policies is None:
+            rule = f"{type(self).__name__} must be given policies by datamodule.connect(Policies(...))"
+            raise RuntimeError(f"{rule}, in the setup of the module, got none.")
+        return self._policies
 
     def _gathered(self, own: dict[str, Any]) -> dict[str, Any]:
         """The states of all processes as one."""

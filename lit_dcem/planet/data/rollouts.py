@@ -39,10 +39,10 @@ class RolloutBatch(NamedTuple):
 class Rollouts(EnvironmentData):
     """Steps environments between updates, and samples sequences of the episodes so far; validates on whole episodes.
 
-    The policy comes from the module: ``datamodule.connect(policy)``, in its ``setup``. Until the seed episodes are
-    there, actions are uniform, or those of a policy for just them. Every process has environments, seeds and a replay
-    of its own. Finished episodes are in the file ``replay/rank_N/episodes.f32`` of the run folder; all else that a run
-    needs to go on is in its checkpoints.
+    The policies come from the module: ``datamodule.connect(Policies(acting, seeding))``, in its ``setup``. Until the
+    seed episodes are there, actions are those of ``seeding``, or uniform. Every process has environments, seeds and a
+    replay of its own. Finished episodes are in the file ``replay/rank_N/episodes.f32`` of the run folder; everything
+    else that a resumed run needs is in its checkpoints.
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
@@ -99,12 +99,6 @@ class Rollouts(EnvironmentData):
         self.initial_replay = initial_replay
         self._collector: Collector | None = None
         self._updates, self._agent_steps, self._policy_steps = 0, 0, 0
-        self._seed_policy: Policy | None = None
-
-    def connect(self, policy: Policy, seed_policy: Policy | None = None) -> None:
-        """The policy that acts from now on, and one for the seed episodes; without it, their actions are uniform."""
-        super().connect(policy)
-        self._seed_policy = seed_policy
 
     @property
     def policy_state(self) -> PolicyState | None:
@@ -166,12 +160,12 @@ class Rollouts(EnvironmentData):
         if self.initial_replay is not None and not self._replay.num_episodes:
             self._begin_with(Path(self.initial_replay))
         while self._replay.num_episodes < self.seed_episodes:
-            returns += self._step(collector, self._seed_policy, generator)
+            returns += self._step(collector, self._connected().seeding, generator)
             if self._replay.num_episodes >= self.seed_episodes:
                 collector.forget()
         due = max(0, self._updates - self.seed_updates) * self.update_interval
         while self._policy_steps < due:
-            returns += self._step(collector, self._acting(), generator)
+            returns += self._step(collector, self._connected().acting, generator)
             self._policy_steps += self.num_envs
         return returns
 
@@ -185,7 +179,7 @@ class Rollouts(EnvironmentData):
 
     def _step(self, collector: Collector, policy: Policy | None, generator: torch.Generator) -> list[float]:
         """One step of all environments; what ends goes into the replay."""
-        finished = [episode for _, episode in collector.step(policy, generator)]
+        finished = [episode for _, episode in collector.step(policy, generator).finished]
         self._agent_steps += self.num_envs
         for episode in finished:
             self._keep(episode)

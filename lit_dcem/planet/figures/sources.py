@@ -22,7 +22,6 @@ from lit_dcem.planet.figures import (
 from lit_dcem.planet.figures import (
     search as planet_search,
 )
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
@@ -37,7 +36,6 @@ class Controller(Protocol):
 
     world_model: WorldModel
     planner: ModelPlanner
-    scale: ObservationScale
 
 
 def graphical_model(number: str, paths: Sequence[Path]) -> Figure:
@@ -69,7 +67,7 @@ def search_iterations(number: str, paths: Sequence[Path]) -> Figure:
         raise UsageError(f"{rule}, got {type(module).__name__} in {path}.")
     data = load_rollouts(path)
     envs = data.make_envs(1, seed=0)
-    figure = planet_search.search_iterations(module.world_model, module.planner, module.scale, envs)
+    figure = planet_search.search_iterations(module.world_model, module.planner, envs)
     figure.suptitle(data.env)
     return figure
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -14,10 +13,13 @@ from torch.optim import Optimizer
 
 from lit_dcem.embedding.loss import EmbeddingLoss
 from lit_dcem.planet.data.environment_data import same_task
-from lit_dcem.planet.data.rollouts import RolloutBatch
+from lit_dcem.planet.data.policies import Policies
+from lit_dcem.planet.data.rollouts import RolloutBatch, Rollouts
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.world_model import WorldModel
-from lit_dcem.planet.phases.phase1 import PlanetPhase1
+from lit_dcem.planet.phases.decoder_learning import DECODER_METRICS, DecoderLearning
+from lit_dcem.planet.phases.model_learning import MODEL_METRICS, ModelLearning
+from lit_dcem.planet.phases.planet import Planet, data_of
 from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
@@ -26,19 +28,15 @@ from lit_dcem.solvers.cem import DCEM
 from lit_dcem.training.optimizing import clip_groups, optimize
 from lit_dcem.training.start import start_from
 
-NUM_LATENTS = 64
-"""drawn to measure the decoder's logits"""
-STARTS = {
-    "PlanetPhase1": ("world_model", "scale"),
-    "PlanetPhase2": ("world_model", "scale", "planner.decoder"),
-}
+CONTROLLER = ("world_model", "planner.decoder")
+STARTS = {"PlanetPhase1": ("world_model",), "PlanetPhase2": CONTROLLER, "PlanetJoint": CONTROLLER}
 """what it takes over from the checkpoint of a class"""
 VALUES = {"planner.value": "planner.value", "seed_planner.value": "planner.value"}
-SHARED = {"PlanetPhase1": VALUES, "PlanetPhase2": VALUES}
+SHARED = dict.fromkeys(STARTS, VALUES)
 """what it also takes over from a class, and of what, if both have it"""
 
 
-class PlanetPhase2(PlanetPhase1):
+class PlanetPhase2(Planet):
     """Plans every action in a latent space, whose decoder it learns beside the world model.
 
     All that phase 1 does, and in each update a step of the decoder: from some beliefs, search the latent space for the
@@ -78,7 +76,7 @@ class PlanetPhase2(PlanetPhase1):
         ValueError: an option out of range.
     """
 
-    metrics = (*PlanetPhase1.metrics, "train/decoder", "train/logits")
+    metrics = (*Planet.metrics, *MODEL_METRICS, *DECODER_METRICS)
     planner: LatentPlanner
 
     def __init__(
@@ -99,25 +97,28 @@ class PlanetPhase2(PlanetPhase1):
         normalize: bool = False,
         value_learning: ValueLearning | None = None,
     ) -> None:
-        super().__init__(world_model, planner, optimizer, lr_scheduler, normalize and start is None, value_learning)
-        if num_beliefs < 1 or not decoder_clip > 0 or not 0 <= logit_cost < float("inf"):
-            rule = "num_beliefs must be at least 1, decoder_clip positive, and logit_cost at least 0 and finite"
-            raise ValueError(f"{rule}, got {num_beliefs}, {decoder_clip} and {logit_cost}.")
-        self.training_solver = training_solver or planner.solver
-        self.embedding_loss = loss or EmbeddingLoss()
+        super().__init__(world_model, planner)
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.value_learning = value_learning
         self.beliefs = beliefs
-        self.num_beliefs = num_beliefs
-        self.logit_cost = logit_cost
         self.start = start
         self.seed_planner = seed_planner
-        self.decoder_options = decoder_options or {}
-        self.decoder_clip = decoder_clip
+        self.model_learning = ModelLearning(world_model, planner, normalize and start is None, value_learning)
+        self.decoder_learning = DecoderLearning(
+            world_model,
+            planner,
+            training_solver or planner.solver,
+            loss or EmbeddingLoss(),
+            num_beliefs,
+            logit_cost,
+            decoder_clip,
+            decoder_options or {},
+        )
 
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        if self.seed_planner is not None:
-            seeds = ModelPolicy(self.world_model, self.seed_planner, self.scale)
-            self._rollouts().connect(self.policy, seeds)
+    def policies(self) -> Policies:
+        seeding = None if self.seed_planner is None else ModelPolicy(self.world_model, self.seed_planner)
+        return Policies(self.policy, seeding)
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
@@ -125,54 +126,37 @@ class PlanetPhase2(PlanetPhase1):
             if self.value_learning is not None and self.planner.value is not None:
                 self.value_learning.target.load_state_dict(self.planner.value.state_dict())
 
+    def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        replay = self._rollouts().replay
+        self.model_learning.before_update(self.global_step, batch.sequences, replay, self.trainer.strategy)
+
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
-        likelihood = self._likelihood(batch)
-        starts = Belief(*(part.detach() for part in self._starts(likelihood.posteriors.belief)))
-        cost = self.decoder_loss(starts)
-        logits = self._logits(starts)
-        self.log_dict({"train/decoder": cost, "train/logits": logits}, batch_size=1)
-        return likelihood.total + cost + self.logit_cost * logits + self.horizon_loss(batch, likelihood)
-
-    def decoder_loss(self, belief: Belief) -> Float[Tensor, ""]:
-        """Minus the imagined return of what a search from each belief ``[B, size]`` met; for the decoder alone."""
-        belief = Belief(*(part.detach() for part in belief))
-        objective = self.planner.objective(self.world_model, belief, frozen=True)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.training_solver.is_differentiable):
-            mean = belief.deter.new_zeros(len(belief.deter), self.planner.decoder.latent_dim)
-            std = torch.full_like(mean, self.planner.initial_std)
-            solution = self.training_solver.replace(trace=True)(objective, mean, std)
-        return self.embedding_loss(objective, solution)
-
-    def _logits(self, belief: Belief) -> Float[Tensor, ""]:
-        """Mean square of the decoder's logits where a search begins, at some of the beliefs ``[B, size]``."""
-        decoder = self.planner.decoder
-        latents = self.planner.initial_std * torch.randn(NUM_LATENTS, decoder.latent_dim)
-        latents = self.training_solver.clamp(latents).to(decoder.lower)
-        sees = None
-        if decoder.condition_dim:
-            sees = torch.cat(belief, -1)[torch.arange(NUM_LATENTS, device=belief.deter.device) % len(belief.deter)]
-        return decoder.logits(latents, sees).square().mean()
+        likelihood, of_model = self.model_learning.likelihood(batch.sequences)
+        starts = self._starts(likelihood.posteriors.belief)
+        loss, of_decoder = self.decoder_learning.added_to(likelihood.total, starts)
+        value, of_value = self.model_learning.value_loss(batch.sequences, likelihood)
+        self.log_dict(of_model | of_decoder | of_value, batch_size=1)
+        self._log_progress(batch)
+        return loss + value
 
     def _starts(self, posteriors: Belief) -> Belief:
         """Beliefs to search from, ``[B, size]``."""
         state = self._rollouts().policy_state if self.beliefs == "acting" else None
         if state is not None:
             return Belief(*(state[name].to(self.device) for name in Belief._fields))
-        flat = Belief(*(part.flatten(0, 1) for part in posteriors))
-        index = torch.randint(len(flat.deter), (self.num_beliefs,)).to(self.device)
-        return Belief(*(part[index] for part in flat))
+        return self.decoder_learning.drawn(posteriors)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimize(self.groups(), self.optimizer, self.lr_scheduler, "val/return")
-
-    def groups(self) -> list[dict[str, Any]]:
-        """World model, decoder, and the value if it is learned, for the optimizer."""
-        decoder = {"params": self.planner.decoder.parameters(), "clip": self.decoder_clip, **self.decoder_options}
-        model, *value = super().groups()
-        return [model, decoder, *value]
+        model, *value = self.model_learning.groups()
+        groups = [model, self.decoder_learning.group(), *value]
+        return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip the gradients of world model, decoder and value apart."""
         clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _rollouts(self) -> Rollouts:
+        return data_of(self, Rollouts)

@@ -13,8 +13,8 @@ from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.environment_data import EnvironmentData
 from lit_dcem.planet.data.evaluation_episodes import Evaluation
 from lit_dcem.planet.data.on_policy import OnPolicyBatch
+from lit_dcem.planet.data.policies import Policies
 from lit_dcem.planet.data.rollouts import RolloutBatch
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
@@ -56,7 +56,6 @@ class Planet(pl.LightningModule):
         planner.check_sizes(world_model)
         self.world_model = world_model
         self.planner = planner
-        self.scale = ObservationScale(world_model.rssm.observation_dim)
         self.train_return = MeanMetric()
         self.evaluation_return = MeanMetric()
         self._spent = Spent()
@@ -65,7 +64,11 @@ class Planet(pl.LightningModule):
     @property
     def policy(self) -> ModelPolicy:
         """Acts by planning with the world model as it is."""
-        return ModelPolicy(self.world_model, self.planner, self.scale)
+        return ModelPolicy(self.world_model, self.planner)
+
+    def policies(self) -> Policies:
+        """What acts in the data."""
+        return Policies(self.policy)
 
     def setup(self, stage: str) -> None:
         check_precision(self)
@@ -74,7 +77,7 @@ class Planet(pl.LightningModule):
         if ours != rollouts.sizes:
             rule = f"The world model must have the sizes of {rollouts.env}, {_listed(rollouts.sizes)}"
             raise UsageError(f"{rule}, got {_listed(ours)}.")
-        rollouts.connect(self.policy)
+        rollouts.connect(self.policies())
 
     def on_train_epoch_start(self) -> None:
         self._spent = Spent(self._rollouts().simulator_steps)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lit_dcem.envs.policy import PolicyState
 from lit_dcem.planet.model.belief import Belief
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.planner import ModelPlanner
 
@@ -21,7 +20,6 @@ class ModelPolicy:
 
     model: WorldModel
     planner: ModelPlanner
-    scale: ObservationScale
 
     def __call__(
         self,
@@ -50,6 +48,5 @@ class ModelPolicy:
         belief = self.model.rssm.initial(len(first))
         if state is not None:
             belief = Belief(*(state[name].to(weight.device) for name in Belief._fields))
-        observations = self.scale(observations.to(weight))
-        posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, first=first.to(weight.device))
-        return posterior.belief
+        seen = actions.to(weight), observations.to(weight)
+        return self.model.observe(belief, *seen, first=first.to(weight.device))
