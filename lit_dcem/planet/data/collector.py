@@ -1,4 +1,4 @@
-"""Acting in environments: steps become episodes."""
+"""Policies act in environments, and their steps become episodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lit_dcem.planet.data.episode import Episode
 
 @dataclass
 class Running:
-    """An episode that has not ended: what was observed, done and got so far."""
+    """An episode that has not ended: observations, actions and rewards so far."""
 
     observations: list[Tensor]
     actions: list[Tensor] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Collector:
 
     @property
     def policy_state(self) -> PolicyState | None:
-        """What the policy remembered after its last actions; None before the first."""
+        """The policy's state after its last actions; None before the first."""
         return self._state
 
     def step(self, policy: Policy | None, generator: torch.Generator | None = None) -> Collected:
@@ -107,7 +107,7 @@ class Collector:
     def policy_state_after(self, policy: Policy, steps: Steps) -> PolicyState:
         """The policy's state once it has seen what the latest step led to, the last observations of episodes included.
 
-        The collector goes on as if it had not been asked.
+        The collector itself does not change.
         """
         started = time.perf_counter()
         state = policy(steps.observations, self._actions, torch.zeros_like(steps.ended), self._state)[1]

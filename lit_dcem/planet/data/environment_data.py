@@ -1,4 +1,4 @@
-"""What datamodules of environments have in common: the task, its policy, and whole episodes to validate on."""
+"""Base class of datamodules with environments: the task, the policies, and episodes to validate on."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ VALIDATION_SEED = 1_000_003
 TEST_SEED = 1_000_033
 """far from the seeds that people choose for training"""
 EVALUATION_SEEDS = range(900_001, 1_000_001)
-"""of environments, one an episode, for evaluations of what is trained and selected; no training may have one of them"""
+"""of environments, one for each episode, reserved for evaluations: training must not use them"""
 
 
 class EnvironmentData(pl.LightningDataModule):
-    """Environments of one task, in which a policy of the module acts; validates and tests on whole episodes.
+    """Environments of one task, in which policies of the module act; validates and tests on whole episodes.
 
     The policies come from the module: ``datamodule.connect(Policies(...))``, in its ``setup``. Every process has
     environments and seeds of its own.
 
-    Episode k, from 1, of environment i of process r gets its chance from the numbers (seed, r, i, k) alone. The seed is
+    The randomness of episode k (from 1) of environment i of process r depends on (seed, r, i, k) alone. The seed is
     ``seed`` in training, `VALIDATION_SEED` in validation and `TEST_SEED` in a test; ``lit-dcem evaluate`` adds its
     ``--seed`` to the last. With ``--env_seed=N`` each of its episodes has a seed of its own: episode j, from 0, is
     (N + j, 0, 0, 1), however many run at once. The evaluations of a sweep have the first of `EVALUATION_SEEDS`. Nothing
@@ -43,8 +43,8 @@ class EnvironmentData(pl.LightningDataModule):
         action_repeat: simulator steps for each action.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
-        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
-            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
+            a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
@@ -69,7 +69,7 @@ class EnvironmentData(pl.LightningDataModule):
         self.seed = _of_training(checked_seed(seed))
         self.filming = False
         self.terminates = False
-        """whether an episode of training has ended by itself"""
+        """whether an episode of training has terminated"""
         self._policies: Policies | None = None
         self._envs: VectorEnv | None = None  # of training
 
@@ -141,8 +141,8 @@ class EnvironmentData(pl.LightningDataModule):
         """
         ranks, size = state_dict["ranks"], self._trainer.world_size
         if len(ranks) != size:
-            rule = "A run with rollouts must go on with as many processes as it had"
-            raise UsageError(f"{rule}, got {size} for {len(ranks)}.")
+            rule = "A run with rollouts must be resumed with its own number of processes"
+            raise UsageError(f"{rule}, {len(ranks)}, got {size}.")
         return ranks[self._trainer.global_rank]
 
 
@@ -164,7 +164,7 @@ def same_task(rollouts: EnvironmentData, options: Mapping[str, Any], path: str) 
     """Raise a UsageError unless the config of other data is of the same task as the rollouts."""
     theirs, ours = (_task(given) for given in (options, vars(rollouts)))
     if theirs != ours:
-        raise UsageError(f"A phase must go on with the task of the one before, {theirs} in {path}, got {ours}.")
+        raise UsageError(f"A phase must have the task of the phase it starts from, {theirs} in {path}, got {ours}.")
 
 
 def _task(options: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Whole episodes of a policy without exploration noise, to measure it by."""
+"""Evaluation of a policy on whole episodes, without exploration noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes of the policy as it is, to learn it from, which also go into a replay that a world model learns from."""
+"""Episodes of the current policy for PPO, which also go into a replay for the world model."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from lit_dcem.training.runs import rebuilt
 
 
 def load_rollouts(path: str | Path, trust: Iterable[str] = ()) -> EnvironmentData:
-    """The datamodule of a checkpoint that learned in an environment, as its config has it: what knows the environment.
+    """The datamodule of a checkpoint that learned in an environment, rebuilt from its config.
 
     Args:
         path: of the checkpoint.

@@ -1,4 +1,4 @@
-"""Whole episodes of the policy as it is, streamed through Lightning in batches: what PPO learns from."""
+"""On-policy rollouts for PPO: whole episodes of the current policy, streamed through Lightning in batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lit_dcem.training.stream import Stream
 
 
 class OnPolicyBatch(NamedTuple):
-    """Some steps of all environments, and how far the rollouts of this process have come."""
+    """Some steps of all environments, and the progress of the rollouts of this process."""
 
     steps: Transitions
     """K steps of time, each of all E environments"""
@@ -40,12 +40,12 @@ class OnPolicyBatch(NamedTuple):
 
 
 class OnPolicyRollouts(EnvironmentData):
-    """Collects episodes of the policy as it is, and hands them out in batches, an epoch for each collection.
+    """Collects episodes of the current policy and serves them in batches, one epoch for each collection.
 
     The module calls ``datamodule.connect(Policies(acting, exploring=..., prepare=...))`` in its ``setup``.
     An epoch is one step of PPO: ``num_episodes`` episodes, then ``passes`` passes over them in ``num_batches`` batches
-    each. A batch has steps of time drawn at random, each of all environments at once, as the policy saw them: so an
-    update computes just what the policy computed, to the last bit.
+    each. A batch has steps of time drawn at random, each with all environments, as the policy saw them. So an update
+    computes exactly what the policy computed, to the last bit.
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
@@ -57,8 +57,8 @@ class OnPolicyRollouts(EnvironmentData):
         batch_steps: steps of time in a batch; if not given, all are shared out among the batches of a pass.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
-        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
-            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
+            a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
@@ -89,7 +89,7 @@ class OnPolicyRollouts(EnvironmentData):
 
     @property
     def ppo_steps(self) -> int:
-        """Collections that have been begun to be learned from."""
+        """Number of collections that at least one update has learned from."""
         return -(-self._updates // (self.passes * self.num_batches))
 
     def setup(self, stage: str) -> None:
@@ -108,7 +108,7 @@ class OnPolicyRollouts(EnvironmentData):
             self._load(self._own(state_dict))
 
     def _state(self) -> dict[str, Any]:
-        """Of this process, in plain tensors; between two steps of PPO the last collection is not needed any more."""
+        """Of this process, in plain tensors. Between two steps of PPO, the last collection is no longer needed."""
         assert self._envs is not None
         learned = self._updates % (self.passes * self.num_batches) == 0
         steps = {} if learned or self._steps is None else self._steps.state_dict()

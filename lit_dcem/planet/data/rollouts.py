@@ -1,4 +1,4 @@
-"""Rollouts of an environment, streamed through Lightning: act, remember, and hand out what to learn from."""
+"""Rollouts of an environment, streamed through Lightning: act, store the episodes, and sample batches of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lit_dcem.training.stream import Stream
 
 
 class RolloutBatch(NamedTuple):
-    """What an update learns from, and how far the rollouts of this process have come."""
+    """Sequences to learn from, and the progress of the rollouts of this process."""
 
     sequences: Sequences
     returns: Float[Tensor, " finished"]
@@ -51,18 +51,17 @@ class Rollouts(EnvironmentData):
         batch_size: sequences an update (paper: 50).
         sequence_length: of each (paper: 50).
         update_interval: steps of an agent between two updates, in all environments together; may be a fraction (2.5 for
-            100 updates in an episode of 250 steps, as in PlaNet's code). 0: learn off line, from the episodes that
-            there are.
+            100 updates in an episode of 250 steps, as in PlaNet's code). 0: learn off line, from the seed episodes.
         updates_per_epoch: length of an epoch, after which Lightning may validate.
         seed_episodes: before the first update (paper: 5), with uniform actions unless the module plans them.
-        seed_updates: on the seed episodes alone, before the policy acts.
+        seed_updates: number of updates on the seed episodes alone, before the policy acts.
         exploration_noise: standard deviation on the policy's actions in [-1, 1] (paper: 0.3); none in validation.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
         initial_replay: folder of another run in the same environment, whose episodes the replay begins with; they count
             as seed episodes, but not as steps of this run.
-        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
-            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
+            a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
@@ -102,7 +101,7 @@ class Rollouts(EnvironmentData):
 
     @property
     def policy_state(self) -> PolicyState | None:
-        """What the policy remembered after its last actions; None before the first."""
+        """The policy's state after its last actions; None before the first."""
         return None if self._collector is None else self._collector.policy_state
 
     @property
@@ -138,7 +137,7 @@ class Rollouts(EnvironmentData):
         self._updates, self._agent_steps, self._policy_steps = own["counts"]
 
     def _draw(self, generator: torch.Generator) -> RolloutBatch:
-        """Act as far as this update wants, and sample what it learns from."""
+        """Take the steps that are due before this update, then sample its batch."""
         assert self._collector is not None
         collector, seconds = self._collector, (self._collector.plan_seconds, self._collector.environment_seconds)
         returns = torch.tensor(self._collect(collector, generator))

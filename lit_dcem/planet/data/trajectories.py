@@ -1,4 +1,4 @@
-"""Whole episodes of a policy, step by step, with all that the policy remembered: what on-policy methods learn from."""
+"""Trajectories of a policy, with its state at every step: what on-policy methods learn from."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Trajectories(NamedTuple):
     """T steps of E environments, from the beginning of an episode each."""
 
     states: PolicyState
-    """``[T, E, ...]``: what the policy remembered when it had chosen action t"""
+    """``[T, E, ...]``: the policy's state after it chose action t"""
     next_states: PolicyState
-    """``[T, E, ...]``: the same of the observation that action t led to, also where the episode ended there"""
+    """``[T, E, ...]``: the policy's state at the observation that action t led to, also where the episode ended"""
     rewards: Float[Tensor, "time envs"]
     terminated: Bool[Tensor, "time envs"]
     """the task was over"""
@@ -35,7 +35,7 @@ class Trajectories(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """Trajectories, and what they took."""
+    """Trajectories, their episodes, and the time they took."""
 
     trajectories: Trajectories
     episodes: list[Episode]

@@ -11,9 +11,10 @@ LEAST = 1e-3
 
 
 class ObservationScale(nn.Module):
-    """Shifts and scales each number of an observation; as it comes, by nothing.
+    """Shifts and scales each number of an observation; changes nothing until `fit`.
 
-    A unit-variance likelihood of raw observations weighs a number by its units: of a cheetah, velocities drown angles.
+    A unit-variance likelihood of raw observations weighs a number by its units: a cheetah's velocities outweigh its
+    angles.
 
     Args:
         observation_dim: O.

@@ -1,4 +1,4 @@
-"""World model of PlaNet from proprioception: an RSSM, and heads for what it should explain."""
+"""World model of PlaNet from proprioception: an RSSM with heads for observations, rewards and termination."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ class WorldModel(nn.Module):
     """RSSM with heads for observations and rewards: Gaussians of unit variance, means by MLPs of the whole belief.
 
     For tasks that end by themselves, a third head says whether a task is over (``termination_weight`` above 0), and
-    imagined rewards stop there (`lit_dcem.planet.planning.imagination`). Without it imagination goes on after a fall as
-    if nothing had happened.
+    imagined rewards stop there (`lit_dcem.planet.planning.imagination`). Without it imagination continues after a fall
+    as if nothing had happened.
+
+    Observations come and are predicted in the environment's units; `scale` converts them to those of the networks, in
+    which the loss is measured.
 
     The loss is minus the variational bound of PlaNet (arXiv 1811.04551, eq. 3 and 6), with h and x as in `RSSM`::
 
@@ -62,8 +65,8 @@ class WorldModel(nn.Module):
         kl_balance: share of the KL's gradient that moves the prior, the rest moves the posterior (DreamerV2, arXiv
             2010.02193, section 2.2: 0.8). By default both get all of it, as in PlaNet.
         termination_weight: of the termination's part, the cross-entropy of a Bernoulli variable; 0: there is no such
-            head, which is right for tasks that never end by themselves (PlaNet, the dm_control suite). Where they do,
-            1 is a good start.
+            head, which is right for tasks that never terminate (PlaNet, the dm_control suite). For others, 1 is a
+            good start.
 
     Raises:
         ValueError: a size, a weight or another option that cannot be.
@@ -157,7 +160,7 @@ class WorldModel(nn.Module):
             actions: action t led to observation t.
             rewards: reward t came with observation t.
             first: where an episode begins within a sequence: the model begins anew there.
-            terminated: 1 or true where the task was over; needed by a model with a termination head, else ignored.
+            terminated: 1 or true where the task was over; needed by a model with a termination head, ignored by others.
 
         Raises:
             ValueError: tensors that do not fit each other or the model.

@@ -16,7 +16,7 @@ from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.solvers.cem import DCEM
 
 DECODER_METRICS = ("train/decoder", "train/logits")
-"""what a phase logs that learns a decoder, beside what `Planet` logs"""
+"""what a phase that learns a decoder logs in addition to `Planet`"""
 NUM_LATENTS = 64
 """drawn to measure the decoder's logits"""
 

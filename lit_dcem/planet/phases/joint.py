@@ -148,7 +148,7 @@ class PlanetJoint(Planet):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of each group apart."""
+        """Clip the gradients of each group separately."""
         clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _search_seed(self) -> int:

@@ -20,15 +20,15 @@ MODEL_METRICS = (
     "train/loss", "train/observation", "train/reward", "train/kl", "train/termination",
     "train/value_loss", "train/value_accuracy", "train/value_weight",
 )  # fmt: skip
-"""what a phase logs that learns a world model, beside what `Planet` logs"""
+"""what a phase that learns a world model logs in addition to `Planet`"""
 
 
 @dataclass(frozen=True)
 class ModelLearning:
-    """Learns the world model of a phase, and the value of its planner if that is asked for; else the value is frozen.
+    """Learns the world model of a phase and, with ``value_learning``, its planner's value, which is frozen otherwise.
 
     Raises:
-        ValueError: a value to be learned, and none in the planner.
+        ValueError: ``value_learning`` for a planner without a value.
     """
 
     world_model: WorldModel
@@ -60,7 +60,7 @@ class ModelLearning:
             update: number of the update, from 0.
             sequences: of the batch.
             replay: holds the episodes that the value is measured on.
-            strategy: speaks to the other processes of the run.
+            strategy: communicates with the other processes of the run.
         """
         if self.normalize and update == 0:
             self.world_model.scale.fit(strategy.broadcast(sequences.observations))

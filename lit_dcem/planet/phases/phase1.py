@@ -18,10 +18,10 @@ from lit_dcem.training.optimizing import clip_groups, optimize
 
 
 class PlanetPhase1(Planet):
-    """Learns a world model from rollouts, in which it plans every action itself: model-based RL without a policy.
+    """Learns a world model from rollouts, and plans every action in it: model-based RL without a policy network.
 
     `Rollouts` steps the environment with `policy` between updates. One optimizer step is one update of the world model
-    on sequences of the replay. Logs, beside what `Planet` logs, ``train/loss`` and its parts ``train/observation``,
+    on sequences of the replay. In addition to `Planet`, logs ``train/loss`` and its parts ``train/observation``,
     ``train/reward``, ``train/kl`` (`WorldModelLoss`), and ``train/termination`` if the world model predicts it; and if
     the planner's value is learned, ``train/value_loss``, ``train/value_accuracy`` (explained variance) and
     ``train/value_weight``.
@@ -32,12 +32,12 @@ class PlanetPhase1(Planet):
         optimizer: made from the world model's parameters (paper: Adam, 1e-3, eps 1e-4).
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
         normalize: give observations to the model in units of their spread in the first batch, of seed episodes; the
-            observation loss is then in these units. Else as they are (paper).
+            observation loss is then in these units. Otherwise they are given as they are (paper).
         value_learning: how the planner's ``value`` is learned, in a parameter group of its own, whose gradients are
-            clipped apart; else it stays as it is.
+            clipped separately. Without it the value does not change.
 
     Raises:
-        ValueError: a value to be learned, and none in the planner.
+        ValueError: ``value_learning`` for a planner without a value.
     """
 
     metrics = (*Planet.metrics, *MODEL_METRICS)
@@ -75,7 +75,7 @@ class PlanetPhase1(Planet):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of world model and value apart."""
+        """Clip the gradients of world model and value separately."""
         if self.value_learning is None:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:

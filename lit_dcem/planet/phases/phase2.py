@@ -37,18 +37,18 @@ SHARED = dict.fromkeys(STARTS, VALUES)
 
 
 class PlanetPhase2(Planet):
-    """Plans every action in a latent space, whose decoder it learns beside the world model.
+    """Plans every action in a latent space, and learns its decoder together with the world model.
 
-    All that phase 1 does, and in each update a step of the decoder: from some beliefs, search the latent space for the
-    most imagined reward, and lower the cost of what was found, through the search. The world model gets no gradient
+    Each update does what phase 1 does and adds a step of the decoder: search the latent space from some beliefs for the
+    largest imagined reward, and lower the cost of what was found, through the search. The world model gets no gradient
     from that, and the beliefs are taken as they are. Both losses are one sum for one optimizer with two parameter
     groups, since no parameter depends on both.
 
-    Logs, beside what phase 1 logs, ``train/decoder``, minus the imagined return that the decoder is trained on, and
+    In addition to phase 1, logs ``train/decoder``, minus the imagined return that the decoder is trained on, and
     ``train/logits``, how near the decoder is to the bounds: the mean square of what it squashes.
 
     Args:
-        world_model: to go on learning; its sizes must be those of the environment.
+        world_model: to keep learning; its sizes must be those of the environment.
         planner: chooses actions; its decoder learns.
         training_solver: searches in decoder steps, where gradients go through it; that of the planner if none is given.
         loss: of what a search met (paper, and if none is given: the cost of its answer).
@@ -59,18 +59,18 @@ class PlanetPhase2(Planet):
         logit_cost: weight of the mean square of what the decoder squashes to actions, for z as a search first draws
             them. Without it the decoder drives all actions to their bounds, where the model is wrong and no gradient
             leads back; the paper has none.
-        start: checkpoint of `PlanetPhase1`, whose world model it begins with, or of an earlier run of its own,
-            whose decoder it goes on with, too (an exported one will do); else with new ones.
-        seed_planner: plans the actions of the seed episodes, such as phase 1's, if there is no replay of it to begin
-            with; else they are uniform.
+        start: checkpoint, exported or not, to begin with: of `PlanetPhase1`, for its world model, or of `PlanetPhase2`
+            or `PlanetJoint`, for the decoder, too. Without it both are new.
+        seed_planner: plans the actions of the seed episodes, as phase 1's does; for runs without its replay. Without it
+            these actions are uniform.
         optimizer: made from the world model's parameters and, in a group of their own, the decoder's.
         decoder_options: of the optimizer, for the decoder's group, by name (paper's cartpole: Adam, 5e-4).
         decoder_clip: the norm of the decoder's gradient is clipped at this (paper's cartpole: 1); the Trainer's
             ``gradient_clip_val`` is for the world model.
         lr_scheduler: as in `PlanetPhase1`.
         normalize: as in `PlanetPhase1`; the scale of a checkpoint that it starts from stays.
-        value_learning: as in `PlanetPhase1`; it goes on with the value of a checkpoint that it starts from, if there is
-            one. The decoder learns to reach what is valued, and the value nothing from that.
+        value_learning: as in `PlanetPhase1`; it starts from the value in the ``start`` checkpoint if there is one. The
+            decoder learns to reach what is valued; the value learns nothing from the decoder.
 
     Raises:
         ValueError: an option out of range.
@@ -155,7 +155,7 @@ class PlanetPhase2(Planet):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of world model, decoder and value apart."""
+        """Clip the gradients of world model, decoder and value separately."""
         clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _rollouts(self) -> Rollouts:

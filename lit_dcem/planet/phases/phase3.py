@@ -48,9 +48,9 @@ class PlanetPhase3(Planet):
 
     An action is drawn from a Gaussian around the first action of a plan. `OnPolicyRollouts` collects episodes, and an
     epoch of updates learns from them: one step of PPO. The noise of the search is the same for all beliefs of such a
-    step, in collection and updates, and another one in the next step. The world model is not trained on what was seen.
+    step, in collection and updates, and new in the next step. The world model is not trained on what was seen.
 
-    Logs, beside what `Planet` logs, ``train/policy``, ``train/value`` (losses), ``train/policy_kl``, ``train/clipped``,
+    In addition to `Planet`, logs ``train/policy``, ``train/value`` (losses), ``train/policy_kl``, ``train/clipped``,
     ``train/ratio`` (of the policy to the one that acted, see `ppo`), and ``train/ppo_steps`` and ``val/ppo_steps``.
 
     Args:
@@ -61,9 +61,9 @@ class PlanetPhase3(Planet):
         tuned: what learns, of "decoder", "reward" (head) and "transition" (of the RSSM), each with options of the
             optimizer (paper: lr 1e-4 or 1e-5).
         value_options: of the optimizer for the value network.
-        start: checkpoint of `PlanetPhase2` to begin with, or of an earlier run of its own, whose value network it
-            goes on with, too (an exported one will do). If the planner of phase 2 has learned a value, the value
-            network begins as its first one, and must have its sizes.
+        start: checkpoint, exported or not, to begin with: of `PlanetPhase2`, or of `PlanetPhase3` or `PlanetJoint`,
+            for their value network, too. If the planner of phase 2 has learned a value, the value network begins as
+            a copy of its first head, and must have its sizes.
         optimizer: made from groups of parameters. The Trainer's ``gradient_clip_val`` (paper: 0.5) is for the norm of
             each group by itself.
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
@@ -138,7 +138,7 @@ class PlanetPhase3(Planet):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of each group apart; while only the value learns, momentum must not move the rest."""
+        """Clip the gradients of each group separately; while only the value learns, momentum must not move the rest."""
         if self.policy_gradient.stopped:
             for parameter in self.policy_learning.parameters:
                 parameter.grad = None

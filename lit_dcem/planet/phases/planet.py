@@ -1,4 +1,4 @@
-"""What all phases of PlaNet have in common: a planner that acts in a world model, and returns of whole episodes."""
+"""Base class of the phases of PlaNet: a planner that acts in a world model, and returns of whole episodes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from lit_dcem.training.ranks import gathered
 
 Kind = TypeVar("Kind", bound=EnvironmentData)
 COUNTS = ("simulator_steps", "agent_steps", "episodes", "diverged")
-"""of a batch: how far its process has come"""
+"""of a batch: the progress of its process"""
 
 
 class Planet(pl.LightningModule):
-    """Plans every action in a world model; each phase says what learns, and from which data.
+    """Plans every action in a world model; subclasses define what learns, and from which data.
 
     Logs
 
     - ``train/return`` of the episodes that ended in an epoch, exploration noise included; ``val/return``, without noise
     - ``train/simulator_steps`` (action repeat included) and ``train/agent_steps``, ``train/episodes`` and
-      ``train/diverged``, summed over processes, which tell where on the way a loss or return was
+      ``train/diverged``, summed over processes, to draw losses and returns against
     - ``speed/steps_per_second`` of the simulator over an epoch with everything in it, and the shares of its time for
       ``speed/plan``, ``speed/environment`` and ``speed/model`` (the update)
     - ``val/seconds_per_decision``, for all evaluation episodes at once
@@ -123,13 +123,13 @@ class Planet(pl.LightningModule):
             )
 
     def _log_progress(self, batch: RolloutBatch | OnPolicyBatch) -> None:
-        """How far the rollouts are, and what their episodes returned."""
+        """Progress of the rollouts, and returns of their episodes."""
         counts = {f"train/{name}": float(getattr(batch, name)) for name in COUNTS}
         self.log_dict(counts, batch_size=1, sync_dist=True, reduce_fx="sum")
         self.train_return.update(batch.returns)
 
     def _log_axis(self, **options: Any) -> None:
-        """Lightning takes what is called step for where the other metrics of the same moment stand."""
+        """Lightning plots the metrics of one call over the value named step."""
         steps = float(self._rollouts().simulator_steps)
         self.log("step", steps, batch_size=1, sync_dist=True, reduce_fx="sum", **options)
 

@@ -1,4 +1,4 @@
-"""What PPO learns beside a planner: a value network and a standard deviation; and its loss, from `ppo`."""
+"""Value network and losses of PPO for a planner that acts as a Gaussian policy."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class PolicyGradient(nn.Module):
         gae_lambda: lambda of the advantages (paper: 0.95).
         value_coefficient: weight of the value's loss (paper: 0.5).
         max_kl: once the policy of a batch is further than this from the one that acted, in nats, only the value learns
-            until the next episodes; if not given, all passes count.
-        value_steps: so many PPO steps come first, in which only the value learns.
+            until the next episodes; if not given, the policy learns in all passes.
+        value_steps: number of PPO steps at the beginning in which only the value learns.
 
     Raises:
         ValueError: an option out of range.

@@ -19,7 +19,7 @@ from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.training.optimizing import check_precision
 
 POLICY_METRICS = ("val/ppo_steps", "train/policy", "train/value", "train/policy_kl", "train/clipped", "train/ratio")
-"""what a phase logs that learns a policy, beside what `Planet` logs"""
+"""what a phase that learns a policy logs in addition to `Planet`"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How the value at a planner's horizon is learned, by TD(lambda) on a replay, and how much it is trusted."""
+"""Learning of the value at a planner's horizon by TD(lambda) on a replay, and of how much to trust it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lambda_returns(
 
 
 def told(first: Bool[Tensor, "time batch"], terminated: Float[Tensor, "time batch"]) -> Bool[Tensor, "time batch"]:
-    """Rows that tell of what follows them: one that ends its episode or sequence does only where the task is over."""
+    """Rows with a known future: the last row of an episode or sequence has one only where the task is over."""
     goes_on = torch.cat([~first[1:], torch.zeros_like(first[:1])])
     return goes_on | (terminated > 0)
 
@@ -108,11 +108,11 @@ class ValueLearning(nn.Module):
         imagined_steps: K, at most the length of a sequence less one.
         num_windows: posteriors an update, drawn at random, that K priors each are imagined from.
         target_decay: of the slow copy, an update.
-        held_back: every so-many-th episode is for the accuracy alone; the value does not weigh before the first one.
-            That one had better not be a seed episode: random actions leave little to explain.
-        measured_episodes: so many of the latest of them are measured.
+        held_back: N; every Nth episode is for the accuracy alone, and the value has no weight before the first of
+            them. Choose N so that this is not a seed episode: random actions leave little to explain.
+        measured_episodes: how many of the latest of them are measured.
         measure_interval: in updates.
-        smoothing: share of its way that the weight goes to the latest accuracy.
+        smoothing: how far the weight moves towards the latest accuracy, from 0 to 1.
         options: of the optimizer, for the value's group, by name.
 
     Raises:
@@ -212,7 +212,7 @@ class ValueLearning(nn.Module):
         return torch.stack(sums).to(returns)
 
     def trust(self, value: ValueEnsemble, moments: Float[Tensor, " moments"]) -> None:
-        """Move the value's weight towards its accuracy, if the returns vary at all."""
+        """Move the value's weight towards its accuracy; without effect if the returns do not vary."""
         count, returns, returns_squared, errors, errors_squared = moments.tolist()
         if count == 0:
             return
