@@ -23,6 +23,7 @@ from lit_dcem import (
     ValueHead,
     WorldModel,
 )
+from lit_dcem.planet.data.transitions import Transitions
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.phases.policy_gradient import Plan
 from lit_dcem.planet.phases.ppo import log_density
@@ -88,7 +89,7 @@ def decoder_step(sizes: Sizes, loss: EmbeddingLoss | None = None, precision: str
     planner = latent_planner(DCEM(**sizes.search, **BOUNDS, **options), precision)
     module = PlanetPhase2(WorldModel(OBSERVATIONS, ACTIONS), planner, loss=loss)
     belief, parameters = _beliefs(sizes.beliefs), list(planner.decoder.parameters())
-    return lambda: torch.autograd.grad(module.decoder_loss(belief), parameters)
+    return lambda: torch.autograd.grad(module.decoder_learning.loss(belief), parameters)
 
 
 def ppo_case(sizes: Sizes, precisions: list[str]) -> Case:
@@ -128,9 +129,10 @@ def _policy_gradient(sizes: Sizes, learner: PolicyGradient, plan: Plan, paramete
         mean = torch.stack([plan(Belief(*time), None)[:, 0] for time in zip(*belief, strict=True)])
         sample = mean + learner.std * torch.randn_like(mean)
         old = log_density(sample, mean, learner.std)
-    steps = {**belief._asdict(), "mean": mean, "sample": sample, "std": learner.std.expand_as(mean).detach()}
-    steps |= {"log_density": old, "advantages": torch.randn_like(old), "counts": torch.ones_like(old).bool()}
-    return lambda: torch.autograd.grad(learner.weighted(learner.policy_loss(steps, plan)), parameters)
+    drawn = {"sample": sample, "mean": mean, "std": learner.std.expand_as(mean), "log_density": old}
+    learned = {"returns": torch.zeros_like(old), "advantages": torch.randn_like(old)}
+    steps = Transitions(*belief, **drawn, **learned, counts=torch.ones_like(old).bool())
+    return lambda: torch.autograd.grad(learner.policy_loss(steps, plan).policy.loss, parameters)
 
 
 def _imagination(sizes: Sizes, num_beliefs: int, searches: int) -> Work:

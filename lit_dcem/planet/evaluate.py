@@ -75,7 +75,7 @@ def measure(
     assert isinstance(module, Planet)
     chosen, data = _planner(module, planner), checkpoint.data(EnvironmentData)
     seeds = None if env_seed is None else [env_seed + index for index in range(episodes)]
-    evaluation = _evaluate(ModelPolicy(module.world_model, chosen, module.scale), data, episodes, seed, seeds, video)
+    evaluation = _evaluate(ModelPolicy(module.world_model, chosen), data, episodes, seed, seeds, video)
     film = (evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND) if video else None
     return {type(module).__name__: _report(evaluation, chosen, data, seeds)}, film
 

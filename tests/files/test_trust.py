@@ -113,7 +113,8 @@ def test_a_later_phase_starts_from_a_subclass():
     for name, value in later.world_model.state_dict().items():
         assert torch.equal(value, weights[f"world_model.{name}"])
     with pytest.raises(
-        UsageError, match="starts from a checkpoint of PlanetPhase1 or PlanetPhase2, got one of Regression"
+        UsageError,
+        match="starts from a checkpoint of PlanetPhase1 or PlanetPhase2 or PlanetJoint, got one of Regression",
     ):
         start_from(changed(_class_path="mine.Regression"), later, STARTS, partial(same_task, rollouts), trust=("mine",))
 

@@ -46,7 +46,7 @@ class Recorder:
 
 def episodes_of(collector, steps, policy=None, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [each for _ in range(steps) for each in collector.step(policy, generator)]
+    return [each for _ in range(steps) for each in collector.step(policy, generator).finished]
 
 
 def test_steps_become_episodes():

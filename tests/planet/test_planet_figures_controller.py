@@ -43,7 +43,7 @@ def envs():
 def searched():
     """Arguments of figures 14 and 15."""
     module = controller()
-    return module.world_model, module.planner, module.scale, envs()
+    return module.world_model, module.planner, envs()
 
 
 def config(name, **init_args):
@@ -190,15 +190,15 @@ def test_search_has_the_papers_size_whatever_the_planner_acts_with():
 def test_the_state_is_one_of_an_episode_that_the_model_followed():
     module = controller()
     seen = []
-    module.scale.register_forward_hook(lambda _, args, __: seen.append(args[0].clone()))
-    belief = random_belief(module.world_model, module.scale, envs())
+    module.world_model.scale.register_forward_hook(lambda _, args, __: seen.append(args[0].clone()))
+    belief = random_belief(module.world_model, envs())
     assert len(seen) == STEPS and not any(torch.equal(before, after) for before, after in pairwise(seen))
     assert belief.deter.shape == (1, 8) and belief.stoch.shape == (1, 3)
     followed = []
     for mean in (0.0, 0.0, 1.0):
-        module.scale.mean.fill_(mean)
+        module.world_model.scale.mean.fill_(mean)
         torch.manual_seed(0)
-        followed.append(random_belief(module.world_model, module.scale, envs()).deter)
+        followed.append(random_belief(module.world_model, envs()).deter)
     assert torch.equal(followed[0], followed[1]) and not torch.allclose(followed[0], followed[2])
 
 

@@ -57,7 +57,7 @@ def test_resumed_run_is_bit_identical(tmp_path, stop, planner):
 def test_decoder_step_gives_gradients_to_the_decoder_alone(temperature):
     phase = module(training_solver=DCEM(**{**SEARCH, "temperature": temperature}))
     belief = Belief(*(part.requires_grad_() for part in beliefs(4)))
-    phase.decoder_loss(belief).backward()
+    phase.decoder_learning.loss(belief).backward()
     moved = {name for name, parameter in phase.named_parameters() if parameter.grad is not None}
     assert moved == {f"planner.decoder.{name}" for name, _ in phase.planner.decoder.named_parameters()}
     assert all(parameter.grad.abs().sum() > 0 for parameter in phase.planner.decoder.parameters())
@@ -79,7 +79,7 @@ def test_decoder_gradient_agrees_with_finite_differences(checkpoint):
 
     def loss():
         torch.manual_seed(3)
-        return phase.decoder_loss(belief)
+        return phase.decoder_learning.loss(belief)
 
     (gradient,) = torch.autograd.grad(loss(), weight)
     with torch.no_grad():
@@ -129,7 +129,7 @@ def phase1(path, seed=4, **sizes):
     """A checkpoint of phase 1, as the command line writes it."""
     torch.manual_seed(seed)
     model = PlanetPhase1(WorldModel(3, 1, **{**SIZES, **sizes}), CEMPlanner(DCEM(**SEARCH), horizon=3), normalize=True)
-    model.scale.std.fill_(2.0)
+    model.world_model.scale.std.fill_(2.0)
     options = {"env": ROLLOUTS["env"], "action_repeat": ROLLOUTS["action_repeat"]}
     content = {"state_dict": model.state_dict(), "global_step": 1, "datamodule_hyper_parameters": options}
     torch.save({**content, "hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase1"}}, path)
@@ -168,7 +168,7 @@ def test_resumed_run_needs_no_checkpoint_of_phase_1(tmp_path):
     [
         (
             {"hyper_parameters": {"_class_path": "lit_dcem.PlanetPhase3"}},
-            "a checkpoint of PlanetPhase1 or PlanetPhase2, got one of",
+            "a checkpoint of PlanetPhase1 or PlanetPhase2 or PlanetJoint, got one of",
         ),
         (
             {"datamodule_hyper_parameters": {"env": "cheetah-run", "action_repeat": 4}},

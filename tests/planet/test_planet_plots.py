@@ -93,7 +93,7 @@ def test_imagination_knows_observations_of_the_context_and_actions_of_the_whole(
     whole = episode(30)
 
     def imagined(**changed):
-        return imagine(module.world_model, module.scale, whole._replace(**changed), 10).observations
+        return imagine(module.world_model, whole._replace(**changed), 10).observations
 
     first = imagined()
     assert first.shape == (20, 5)
@@ -110,17 +110,17 @@ def test_imagination_knows_observations_of_the_context_and_actions_of_the_whole(
 def test_imagination_is_in_the_units_of_the_environment():
     module = PlanetPhase1(tiny_model(), CEMPlanner(DCEM(**SEARCH)))
     whole = episode(30)
-    plain = imagine(module.world_model, module.scale, whole, 10).observations
-    module.scale.mean.fill_(3.0)
-    module.scale.std.fill_(2.0)
+    plain = imagine(module.world_model, whole, 10).observations
+    module.world_model.scale.mean.fill_(3.0)
+    module.world_model.scale.std.fill_(2.0)
     scaled = whole._replace(observations=3 + 2 * whole.observations)
-    torch.testing.assert_close(imagine(module.world_model, module.scale, scaled, 10).observations, 3 + 2 * plain)
+    torch.testing.assert_close(imagine(module.world_model, scaled, 10).observations, 3 + 2 * plain)
 
 
 @pytest.mark.parametrize("steps", [2, 30, 500])
 def test_picture_of_episodes_of_any_length(steps):
     module = PlanetPhase1(tiny_model(), CEMPlanner(DCEM(**SEARCH)))
-    figure = imagined_rollout(module.world_model, module.scale, episode(steps))
+    figure = imagined_rollout(module.world_model, episode(steps))
     real, predicted = figure.axes[0].lines[:2]
     context = min(CONTEXT, steps // 2)
     assert list(predicted.get_xdata()) == list(range(context + 1, min(context + HORIZON, steps) + 1))

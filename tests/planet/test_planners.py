@@ -33,7 +33,6 @@ from lit_dcem import (
     WorldModel,
 )
 from lit_dcem.planet.model.belief import Belief
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.planning.imagination import imagined_returns
 from lit_dcem.planet.planning.plan_policy import PlanPolicy
 from lit_dcem.planet.planning.planner import ModelPlanner
@@ -261,10 +260,10 @@ def test_options_out_of_range(options, message):
 
 
 def test_policy_follows_what_it_observes():
-    model, scale = world_model(), ObservationScale(5)
-    scale.mean.fill_(1.0)
-    scale.std.fill_(2.0)
-    policy = ModelPolicy(model, CEMPlanner(DCEM(**SEARCH), HORIZON, warm_start=True), scale)
+    model = world_model()
+    model.scale.mean.fill_(1.0)
+    model.scale.std.fill_(2.0)
+    policy = ModelPolicy(model, CEMPlanner(DCEM(**SEARCH), HORIZON, warm_start=True))
     observations, actions = torch.randn(3, 2, 5), torch.rand(3, 2, ACTIONS)
     state, belief = None, model.rssm.initial(2)
     firsts = torch.tensor([[True, True], [False, False], [False, True]])

@@ -216,7 +216,7 @@ def test_it_is_learned_beside_a_policy(tmp_path):
         learner = PolicyGradient(ValueHead(8, 3, hidden_dim=8, num_layers=1), 1)
         options = {"value_learning": ValueLearning(**LEARNING), "num_beliefs": 3, "normalize": True}
         rollouts = {**ON_POLICY, "batch_size": 4, "sequence_length": 5}
-        return PlanetJoint(learner, world_model=world(), planner=planner, **options), JointRollouts(**rollouts)
+        return PlanetJoint(world(), planner, learner, **options), JointRollouts(**rollouts)
 
     model, *_ = fit(tmp_path, 3, make=make)
     assert model.value_learning.accuracy != 0
@@ -244,7 +244,7 @@ def test_a_decoder_learns_to_reach_what_is_valued_and_the_value_nothing_from_it(
     for weight in (0.0, 1.0):
         phase.planner.value.weight.fill_(weight)
         phase.zero_grad()
-        phase.decoder_loss(belief).backward()
+        phase.decoder_learning.loss(belief).backward()
         norms.append(sum(parameter.grad.abs().sum().item() for parameter in decoder))
         moved = [name for name, each in phase.named_parameters() if each.grad is not None and each.grad.any()]
         assert all(name.startswith("planner.decoder") for name in moved)

@@ -23,36 +23,36 @@ def marks(length=9, batch=6, seed=0):
     return first, (ends & (torch.rand(length, batch, generator=generator) < 0.5)).float()
 
 
-def by_hand(rewards, values, first, terminated, discount, trace, t):
+def by_hand(rewards, values, first, terminated, discount, td_lambda, t):
     """G of one row, as it is defined."""
     if terminated[t]:
         return 0.0
     if t + 1 == len(rewards) or first[t + 1]:
         return values[t]
-    ahead = by_hand(rewards, values, first, terminated, discount, trace, t + 1)
-    return rewards[t + 1] + discount * ((1 - trace) * values[t + 1] * (1 - terminated[t + 1]) + trace * ahead)
+    ahead = by_hand(rewards, values, first, terminated, discount, td_lambda, t + 1)
+    return rewards[t + 1] + discount * ((1 - td_lambda) * values[t + 1] * (1 - terminated[t + 1]) + td_lambda * ahead)
 
 
 # Targets
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("td_lambda", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_targets_are_those_of_a_plain_recursion(trace, seed):
+def test_targets_are_those_of_a_plain_recursion(td_lambda, seed):
     first, terminated = marks(seed=seed)
     rewards, values = torch.randn(9, 6), torch.randn(2, 9, 6)
-    targets = lambda_returns(rewards, values, first, terminated, 0.9, trace)
+    targets = lambda_returns(rewards, values, first, terminated, 0.9, td_lambda)
     for head in range(2):
         for b in range(6):
             column = rewards[:, b], values[head, :, b], first[:, b], terminated[:, b]
-            expected = torch.tensor([float(by_hand(*column, 0.9, trace, t)) for t in range(9)])
+            expected = torch.tensor([float(by_hand(*column, 0.9, td_lambda, t)) for t in range(9)])
             torch.testing.assert_close(targets[head, :, b], expected)
 
 
 def test_targets_in_closed_form():
     rewards, values = torch.randn(6, 2), torch.randn(6, 2)
     ends = torch.zeros(6, 2, dtype=torch.bool), torch.zeros(6, 2)
-    far, near = (lambda_returns(rewards, values, *ends, 0.9, trace) for trace in (1.0, 0.0))
+    far, near = (lambda_returns(rewards, values, *ends, 0.9, td_lambda) for td_lambda in (1.0, 0.0))
     powers = 0.9 ** torch.arange(5).unsqueeze(1)
     torch.testing.assert_close(far[0], (powers * rewards[1:]).sum(0) + 0.9**5 * values[-1])
     torch.testing.assert_close(near[:-1], rewards[1:] + 0.9 * values[1:])
@@ -60,12 +60,12 @@ def test_targets_in_closed_form():
     torch.testing.assert_close(lambda_returns(rewards, values, *ends, 0.9, 1.0)[0], (powers * rewards[1:]).sum(0))
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.5, 1.0])
-def test_the_true_value_is_its_own_target(trace):
+@pytest.mark.parametrize("td_lambda", [0.0, 0.5, 1.0])
+def test_the_true_value_is_its_own_target(td_lambda):
     first = marks()[0]
     true = torch.full((9, 6), 2.0 / (1 - 0.9))
     torch.testing.assert_close(
-        lambda_returns(torch.full((9, 6), 2.0), true, first, torch.zeros(9, 6), 0.9, trace), true
+        lambda_returns(torch.full((9, 6), 2.0), true, first, torch.zeros(9, 6), 0.9, td_lambda), true
     )
 
 
@@ -199,13 +199,13 @@ def walks(count, seed):
     return side_by_side([walk(generator) for _ in range(count)])
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.9])
-def test_the_value_of_a_random_walk_is_learned_and_trusted(trace):
+@pytest.mark.parametrize("td_lambda", [0.0, 0.9])
+def test_the_value_of_a_random_walk_is_learned_and_trusted(td_lambda):
     """Without discount it is the chance to end on the right, 1/6 to 5/6."""
     torch.manual_seed(0)
     value = ValueEnsemble(STATES + 2, 1, hidden_dim=16, num_layers=1, pessimistic=False)
     options = {"imagined_steps": 3, "num_windows": 256, "target_decay": 0.9}
-    learning = ValueLearning(discount=1.0, trace=trace, **options)
+    learning = ValueLearning(discount=1.0, td_lambda=td_lambda, **options)
     learning.begin(value)
     given = walks(1000, 1)
     given = given._replace(episode=torch.ones_like(given.episode))
@@ -291,7 +291,7 @@ def test_episodes_side_by_side():
     ("options", "message"),
     [
         ({"discount": 1.1}, "discount must be between 0 and 1, got 1.1"),
-        ({"trace": -0.1}, "trace must be between 0 and 1, got -0.1"),
+        ({"td_lambda": -0.1}, "td_lambda must be between 0 and 1, got -0.1"),
         ({"held_back": 1}, "held_back must be at least 2 and imagined_steps at least 0, got 1 and 6"),
         ({"num_windows": 0}, "num_windows must be at least 1, got 0"),
         ({"imagined_steps": -1}, "held_back must be at least 2 and imagined_steps at least 0, got 10 and -1"),

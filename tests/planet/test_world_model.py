@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl
 
 from lit_dcem.planet.model.belief import Belief, Gaussian, kl_divergence
 from lit_dcem.planet.model.rssm import RSSM
-from lit_dcem.planet.model.world_model import WorldModel
+from lit_dcem.planet.model.world_model import WorldModel, WorldModelLoss
 
 TINY = {"deter_dim": 5, "stoch_dim": 3, "hidden_dim": 6}
 BATCH, STEPS, OBSERVATION, ACTION = 4, 6, 3, 2
@@ -31,6 +31,16 @@ def batch(steps: int = STEPS) -> dict[str, torch.Tensor]:
     sizes = {"observations": [OBSERVATION], "actions": [ACTION], "rewards": []}
     draw = generator(1)
     return {n: torch.randn([steps, BATCH, *s], dtype=torch.float64, generator=draw) for n, s in sizes.items()}
+
+
+def loss_of(model: WorldModel, data: dict[str, torch.Tensor], seed: int = 0, **more: torch.Tensor) -> WorldModelLoss:
+    torch.manual_seed(seed)
+    return model.loss(**data, **more)
+
+
+def fix_noise(model: WorldModel, noise: torch.Tensor) -> None:
+    """Let every posterior be drawn with the given noise."""
+    model.rssm.draw_noise = lambda actions, generator=None: noise[: len(actions)]
 
 
 def some_belief(rssm: RSSM, rows: int = BATCH) -> Belief:
@@ -110,14 +120,15 @@ def test_rows_of_the_batch_are_independent():
     model, data = tiny(free_nats=0.0), batch()
     noise = model.rssm.draw_noise(data["actions"], generator(3))
     data["observations"].requires_grad_()
-    losses = model.loss(**data, noise=noise)
+    fix_noise(model, noise)
+    losses = model.loss(**data)
     for tensor in (*losses.posteriors.belief, *losses.posteriors.gaussian):
         (grad,) = torch.autograd.grad(tensor[:, 1].sum(), data["observations"], retain_graph=True)
         assert grad[:, [0, 2, 3]].count_nonzero() == 0
-    alone = [
-        model.loss(**{n: x[:, i : i + 1].detach() for n, x in data.items()}, noise=noise[:, i : i + 1])
-        for i in range(BATCH)
-    ]
+    alone = []
+    for i in range(BATCH):
+        fix_noise(model, noise[:, i : i + 1])
+        alone.append(model.loss(**{n: x[:, i : i + 1].detach() for n, x in data.items()}))
     for name in ("total", "observation", "reward", "kl"):
         mean = torch.stack([getattr(losses, name) for losses in alone]).mean()
         torch.testing.assert_close(getattr(losses, name), mean)
@@ -136,17 +147,41 @@ def test_candidates_of_each_belief_broadcast():
 
 
 def test_randomness_is_the_generators_or_the_global_one():
-    model, data = tiny(overshooting=3), batch()
-    totals = [model.loss(**data, generator=generator(5)).total for _ in range(2)]
-    assert torch.equal(*totals)
+    model, data = tiny(), batch()
+    given = data["actions"], data["observations"]
+
+    def drawn(source: torch.Generator | None) -> torch.Tensor:
+        return model.rssm.observe_sequence(*given, generator=source)[0].belief.stoch
+
+    assert torch.equal(drawn(generator(5)), drawn(generator(5)))
     torch.manual_seed(5)
-    assert torch.equal(model.loss(**data).total, totals[0])
-    assert not torch.equal(model.loss(**data, generator=generator(6)).total, totals[0])
+    assert torch.equal(drawn(None), drawn(generator(5)))
+    assert not torch.equal(drawn(generator(6)), drawn(generator(5)))
+    assert torch.equal(loss_of(model, data, 5).total, loss_of(model, data, 5).total)
+    assert not torch.equal(loss_of(model, data, 6).total, loss_of(model, data, 5).total)
+
+
+def test_observations_come_and_go_in_the_units_of_the_environment():
+    plain, scaled, data, noise = tiny(), tiny(), batch(), torch.zeros(STEPS, BATCH, 3, dtype=torch.float64)
+    scaled.scale.mean.fill_(3.0)
+    scaled.scale.std.fill_(2.0)
+    raw = {**data, "observations": 3 + 2 * data["observations"]}
+    fix_noise(plain, noise)
+    fix_noise(scaled, noise)
+    losses, others = plain.loss(**data), scaled.loss(**raw)
+    torch.testing.assert_close((losses.total, losses.observation), (others.total, others.observation))
+    torch.testing.assert_close(losses.posteriors, others.posteriors)
+    belief = losses.posteriors.belief
+    torch.testing.assert_close(scaled.observation(belief), 3 + 2 * plain.observation(belief))
+    posteriors, priors = scaled.observe_sequence(raw["actions"], raw["observations"], noise=noise)
+    torch.testing.assert_close((posteriors, priors), plain.observe_sequence(data["actions"], data["observations"]))
+    one = scaled.observe(scaled.rssm.initial(BATCH), raw["actions"][0], raw["observations"][0])
+    torch.testing.assert_close(one.deter, belief.deter[0])
 
 
 def test_parts_of_the_loss_and_their_weights():
     model, data = tiny(observation_weight=2.0, reward_weight=3.0, kl_weight=0.5, free_nats=0.0), batch()
-    losses = model.loss(**data, generator=generator())
+    losses = loss_of(model, data)
     priors = model.rssm.observe_sequence(data["actions"], data["observations"], generator=generator())[1]
     belief, posterior = losses.posteriors
     unit = Normal(0.0, 1.0).log_prob(torch.tensor(0.0))
@@ -160,22 +195,22 @@ def test_parts_of_the_loss_and_their_weights():
 
 def test_below_the_free_nats_the_kl_gives_no_gradient():
     below, above = tiny(free_nats=1e3, observation_weight=0.0, reward_weight=0.0), tiny(free_nats=0.0)
-    losses = below.loss(**batch(), generator=generator())
+    losses = loss_of(below, batch())
     assert losses.total == 1e3
     assert all(grad.count_nonzero() == 0 for grad in gradients(below, losses.total).values())
-    found = gradients(above, above.loss(**batch(), generator=generator()).total)
+    found = gradients(above, loss_of(above, batch()).total)
     assert found.keys() == dict(above.named_parameters()).keys()
     assert all(grad.count_nonzero() > 0 for grad in found.values())
 
 
 def test_free_nats_count_in_each_step_of_each_sequence():
     plain = tiny(free_nats=0.0, observation_weight=0.0, reward_weight=0.0)
-    losses = plain.loss(**batch(), generator=generator())
+    losses = loss_of(plain, batch())
     priors = plain.rssm.observe_sequence(batch()["actions"], batch()["observations"], generator=generator())[1]
     kls = oracle(losses.posteriors.gaussian, priors)
     middle = kls.median().item()
     clipped = tiny(free_nats=middle, observation_weight=0.0, reward_weight=0.0)
-    total = clipped.loss(**batch(), generator=generator()).total
+    total = loss_of(clipped, batch()).total
     torch.testing.assert_close(total, kls.clamp(min=middle).mean())
     assert total > max(middle, kls.mean())
 
@@ -184,7 +219,7 @@ def test_free_nats_count_in_each_step_of_each_sequence():
 def test_balance_splits_the_gradient_of_the_kl_and_keeps_its_value(balance):
     weights = {"observation_weight": 0.0, "reward_weight": 0.0, "free_nats": 0.0}
     plain, balanced = tiny(**weights), tiny(**weights, kl_balance=balance)
-    totals = [model.loss(**batch(1), generator=generator()).total for model in (plain, balanced)]
+    totals = [loss_of(model, batch(1)).total for model in (plain, balanced)]
     torch.testing.assert_close(*totals)
     usual, found = gradients(plain, totals[0]), gradients(balanced, totals[1])
     for head, share in {"rssm.prior": balance, "rssm.posterior": 1 - balance}.items():
@@ -200,7 +235,7 @@ def test_gradients_are_those_of_finite_differences(sizes):
     first[2, 1] = True
 
     def loss() -> torch.Tensor:
-        return model.loss(**data, first=first, generator=generator()).total
+        return loss_of(model, data, first=first).total
 
     found, step = gradients(model, loss()), 1e-6
     for name, parameter in model.named_parameters():
@@ -210,45 +245,6 @@ def test_gradients_are_those_of_finite_differences(sizes):
             below = (parameter.sub_(direction, alpha=2 * step), loss())[1]
             parameter.add_(direction, alpha=step)
         torch.testing.assert_close((above - below) / (2 * step), found[name].mul(direction).sum(), rtol=1e-5, atol=1e-8)
-
-
-def test_overshooting_by_one_step_is_none():
-    plain, one = (tiny(overshooting=d).loss(**batch(), generator=generator()) for d in (0, 1))
-    assert torch.equal(plain.total, one.total) and one.overshooting == plain.overshooting == 0
-
-
-def test_overshooting_draws_priors_of_several_steps_to_the_posteriors():
-    model, data, draw = tiny(overshooting=3, overshooting_weight=0.7, free_nats=0.0), batch(), generator()
-    rssm, actions = model.rssm, data["actions"]
-    losses = model.loss(**data, generator=generator())
-    beliefs, posteriors = losses.posteriors
-    rssm.draw_noise(actions, draw)  # the posteriors'
-    noises = {distance: rssm.draw_noise(actions[distance - 1 :], draw) for distance in (2, 3)}
-    means = []
-    for distance in (2, 3):
-        kls = []
-        for t in range(distance - 1, STEPS):
-            start = t - distance
-            belief = rssm.initial(BATCH) if start < 0 else Belief(beliefs.deter[start], beliefs.stoch[start])
-            for step in range(1, distance + 1):
-                deter, prior = rssm.predict(belief, actions[start + step])
-                if step < distance:
-                    belief = Belief(deter, prior.sample(noises[step + 1][start + 1]))
-            kls.append(oracle(Gaussian(posteriors.mean[t], posteriors.std[t]), prior))
-        means.append(torch.stack(kls).mean())
-    torch.testing.assert_close(losses.overshooting, torch.stack(means).mean())
-    torch.testing.assert_close(
-        losses.total - tiny(free_nats=0.0).loss(**data, generator=generator()).total, 0.7 * losses.overshooting
-    )
-
-
-def test_overshooting_moves_the_priors_alone_where_nothing_else_is_learned():
-    model = tiny(overshooting=2, observation_weight=0.0, reward_weight=0.0, kl_weight=0.0, free_nats=0.0)
-    losses = model.loss(**batch(2), generator=generator())  # two steps: the one start is the initial belief
-    found = gradients(model, losses.total)
-    assert all(grad.count_nonzero() == 0 for name, grad in found.items() if "prior" not in name and "rssm" not in name)
-    assert found["rssm.posterior.first.weight"].count_nonzero() == 0
-    assert found["rssm.prior.first.weight"].count_nonzero() > 0
 
 
 def learn(model: WorldModel, updates: int, autocast: bool) -> list[float]:
@@ -262,7 +258,7 @@ def learn(model: WorldModel, updates: int, autocast: bool) -> list[float]:
     data = {"observations": torch.stack(seen), "actions": actions, "rewards": torch.stack(seen)[..., 0]}
     for _ in range(updates):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            loss = model.loss(**data, generator=draw).total
+            loss = model.loss(**data).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -281,9 +277,10 @@ def test_bfloat16_autocast_keeps_beliefs_and_losses_in_float32():
     torch.manual_seed(0)
     model, data = tiny().float(), {name: tensor.float() for name, tensor in batch().items()}
     noise = model.rssm.draw_noise(data["actions"])
-    exact = model.loss(**data, noise=noise)
+    fix_noise(model, noise)
+    exact = model.loss(**data)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = model.loss(**data, noise=noise)
+        losses = model.loss(**data)
     assert all(tensor.dtype == torch.float32 for tensor in (losses.total, losses.kl, *losses.posteriors.belief))
     torch.testing.assert_close(losses.total, exact.total, rtol=0.02, atol=0)
     torch.testing.assert_close(losses.posteriors.belief, exact.posteriors.belief, rtol=0, atol=0.05)
@@ -322,12 +319,18 @@ def test_every_parameter_is_used_and_losses_are_frozen():
         (lambda: tiny(free_nats=-1.0), r"free_nats must be at least 0 and finite, got -1\.0"),
         (lambda: tiny(reward_weight=float("nan")), "reward_weight must be at least 0 and finite, got nan"),
         (lambda: tiny(kl_balance=1.5), r"kl_balance must be between 0 and 1, got 1\.5"),
-        (lambda: tiny(overshooting=-1), "overshooting must be at least 0, got -1"),
         (lambda: tiny(num_layers=-1), "num_layers must be at least 0, got -1"),
-        (lambda: tiny(overshooting=7).loss(**batch()), "overshooting must be at most the number of steps, got 7 and 6"),
         (
             lambda: tiny().loss(**{**batch(), "actions": torch.zeros(STEPS, BATCH, 3)}),
             r"actions must have 2 numbers each, got \[6, 4, 3\]",
+        ),
+        (
+            lambda: tiny().loss(**{**batch(), "observations": torch.zeros(STEPS, BATCH, 1)}),
+            r"observations must have 3 numbers each, got \[6, 4, 1\]",
+        ),
+        (
+            lambda: tiny().observe(tiny().rssm.initial(4), torch.zeros(4, 2), torch.zeros(4, 1)),
+            r"observations must have 3 numbers each, got \[4, 1\]",
         ),
         (
             lambda: tiny().loss(**{**batch(), "rewards": torch.zeros(BATCH, STEPS)}),
@@ -352,7 +355,7 @@ install_import_hook("lit_dcem.planet.model", "beartype.beartype")
 import torch
 from lit_dcem.planet.model.world_model import WorldModel
 
-model, first = WorldModel(3, 2, overshooting=2, kl_balance=0.8), torch.zeros(6, 4, dtype=torch.bool)
+model, first = WorldModel(3, 2, kl_balance=0.8), torch.zeros(6, 4, dtype=torch.bool)
 losses = model.loss(torch.randn(6, 4, 3), torch.randn(6, 4, 2), torch.randn(6, 4), first=first)
 belief = model.rssm.initial([4, 1])
 model.reward(model.rssm.imagine(belief, torch.randn(5, 4, 7, 2)))

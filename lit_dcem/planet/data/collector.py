@@ -1,10 +1,11 @@
-"""Acting in environments: steps become episodes."""
+"""Policies act in environments, and their steps become episodes."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +18,7 @@ from lit_dcem.planet.data.episode import Episode
 
 @dataclass
 class Running:
-    """An episode that has not ended: what was observed, done and got so far."""
+    """An episode that has not ended: observations, actions and rewards so far."""
 
     observations: list[Tensor]
     actions: list[Tensor] = field(default_factory=list)
@@ -35,13 +36,24 @@ class Running:
         return {name: list(values) for name, values in vars(self).items()}
 
 
-class Collector:
-    """Steps environments with a policy, and hands out episodes as they end; its state goes on in their middle.
+class Collected(NamedTuple):
+    """One step of every environment."""
 
-    A step after which the physics diverged is not part of its episode, which counts as cut off before it.
+    steps: Steps
+    finished: list[tuple[int, Episode]]
+    """episodes that ended with this step, each with the number of its environment"""
+    due: Bool[Tensor, " envs"]
+    """environments that had not completed their share of the episodes before this step; all of them without shares"""
+
+
+class Collector:
+    """The one place where a policy steps environments: hands out episodes as they end.
+
+    Its state can be saved in the middle of episodes. An episode whose physics diverged ends as truncated, without the
+    step that diverged.
 
     Args:
-        envs: the environments, which only the collector steps from then on.
+        envs: the environments, which only the collector steps from then on; all their episodes start anew.
         exploration_noise: standard deviation of Gaussian noise on the policy's actions, which are in [-1, 1].
     """
 
@@ -57,27 +69,53 @@ class Collector:
 
     @property
     def policy_state(self) -> PolicyState | None:
-        """What the policy remembered after its last actions; None before the first."""
+        """The policy's state after its last actions; None before the first."""
         return self._state
 
-    def step(self, policy: Policy | None, generator: torch.Generator | None = None) -> list[tuple[int, Episode]]:
-        """One step of every environment; return what ended, with the number of its environment.
+    def step(self, policy: Policy | None, generator: torch.Generator | None = None) -> Collected:
+        """Step every environment once, and reset those whose episodes ended.
 
-        Without a policy actions are uniform. The generator is of these, and of the exploration noise.
+        Args:
+            policy: chooses the actions, which are clamped to [-1, 1]; without one they are uniform.
+            generator: draws the uniform actions and the exploration noise; the global one by default.
         """
         started = time.perf_counter()
         self._actions = self._uniform(generator) if policy is None else self._chosen(policy, generator)
         planned = time.perf_counter()
         steps = self.envs.step(self._actions)
         finished = self._record(steps)
-        # An episode that the policy enters in its middle begins there, for the policy.
+        # A policy that takes over in the middle of an episode has seen none of it: the episode begins there for it.
         self._first = torch.ones_like(steps.ended) if policy is None else steps.ended
         self.plan_seconds += planned - started
         self.environment_seconds += time.perf_counter() - planned
-        return finished
+        return Collected(steps, finished, torch.ones_like(steps.ended))
+
+    def run(self, policy: Policy, num_episodes: int) -> Iterator[Collected]:
+        """Step until ``num_episodes`` have ended, and yield every step with the episodes that count.
+
+        Every environment has an equal share of them; where that is impossible, the first ones have one more.
+        Environments that have completed their share are stepped on, but their further episodes are left out.
+        """
+        missing = torch.tensor([len(range(i, num_episodes, self.envs.num_envs)) for i in range(self.envs.num_envs)])
+        while missing.any():
+            due, collected = missing > 0, self.step(policy)
+            finished = [(index, episode) for index, episode in collected.finished if due[index]]
+            for index, _ in finished:
+                missing[index] -= 1
+            yield Collected(collected.steps, finished, due)
+
+    def policy_state_after(self, policy: Policy, steps: Steps) -> PolicyState:
+        """The policy's state once it has seen what the latest step led to, the last observations of episodes included.
+
+        The collector itself does not change.
+        """
+        started = time.perf_counter()
+        state = policy(steps.observations, self._actions, torch.zeros_like(steps.ended), self._state)[1]
+        self.plan_seconds += time.perf_counter() - started
+        return state
 
     def forget(self) -> None:
-        """What the policy remembers is of no use to the one that acts from now on."""
+        """Drop the policy's state, before another policy takes over."""
         self._state, self._first = None, torch.ones_like(self._first)
 
     def state_dict(self) -> dict[str, Any]:

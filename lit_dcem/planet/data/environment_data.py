@@ -1,4 +1,4 @@
-"""What datamodules of environments have in common: the task, its policy, and whole episodes to validate on."""
+"""Base class of datamodules with environments: the task, the policies, and episodes to validate on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lit_dcem.envs.make import make
-from lit_dcem.envs.policy import Policy
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.evaluation_episodes import EvaluationEpisodes
+from lit_dcem.planet.data.policies import Policies
 from lit_dcem.planet.data.replay import EpisodeReplay
 from lit_dcem.training.ranks import gathered
 from lit_dcem.training.run_folder import run_folder
@@ -23,16 +23,16 @@ VALIDATION_SEED = 1_000_003
 TEST_SEED = 1_000_033
 """far from the seeds that people choose for training"""
 EVALUATION_SEEDS = range(900_001, 1_000_001)
-"""of environments, one an episode, for evaluations of what is trained and selected; no training may have one of them"""
+"""of environments, one for each episode, reserved for evaluations: training must not use them"""
 
 
 class EnvironmentData(pl.LightningDataModule):
-    """Environments of one task, in which a policy of the module acts; validates and tests on whole episodes.
+    """Environments of one task, in which policies of the module act; validates and tests on whole episodes.
 
-    The policy comes from the module: ``datamodule.connect(policy)``, in its ``setup``. Every process has environments
-    and seeds of its own.
+    The policies come from the module: ``datamodule.connect(Policies(...))``, in its ``setup``. Every process has
+    environments and seeds of its own.
 
-    Episode k, from 1, of environment i of process r gets its chance from the numbers (seed, r, i, k) alone. The seed is
+    The randomness of episode k (from 1) of environment i of process r depends on (seed, r, i, k) alone. The seed is
     ``seed`` in training, `VALIDATION_SEED` in validation and `TEST_SEED` in a test; ``lit-dcem evaluate`` adds its
     ``--seed`` to the last. With ``--env_seed=N`` each of its episodes has a seed of its own: episode j, from 0, is
     (N + j, 0, 0, 1), however many run at once. The evaluations of a sweep have the first of `EVALUATION_SEEDS`. Nothing
@@ -43,8 +43,8 @@ class EnvironmentData(pl.LightningDataModule):
         action_repeat: simulator steps for each action.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
-        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
-            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
+            a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
@@ -69,13 +69,13 @@ class EnvironmentData(pl.LightningDataModule):
         self.seed = _of_training(checked_seed(seed))
         self.filming = False
         self.terminates = False
-        """whether an episode of training has ended by itself"""
-        self._policy: Policy | None = None
+        """whether an episode of training has terminated"""
+        self._policies: Policies | None = None
         self._envs: VectorEnv | None = None  # of training
 
-    def connect(self, policy: Policy) -> None:
-        """The policy that acts from now on."""
-        self._policy = policy
+    def connect(self, policies: Policies) -> None:
+        """Take the policies that act from now on."""
+        self._policies = policies
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -110,7 +110,8 @@ class EnvironmentData(pl.LightningDataModule):
     def _evaluation(self, seed: int) -> EvaluationEpisodes:
         ranks, rank = self._trainer.world_size, self._trainer.global_rank
         count = math.ceil(self.evaluation_episodes / ranks)
-        return EvaluationEpisodes(lambda: self.make_envs(count, seed, rank), self._acting, lambda: self.filming)
+        make, policy = lambda: self.make_envs(count, seed, rank), lambda: self._connected().acting
+        return EvaluationEpisodes(make, policy, lambda: self.filming)
 
     def _new_replay(self) -> EpisodeReplay:
         """Of this process, in the folder of the run."""
@@ -122,11 +123,11 @@ class EnvironmentData(pl.LightningDataModule):
         if self._trainer.ckpt_path is None and replay.num_episodes == 0 and replay.path.exists():
             raise UsageError(f"A new run needs a folder of its own, got one where another run has {replay.path}.")
 
-    def _acting(self) -> Policy:
-        if self._policy is None:
-            name = type(self).__name__
-            raise RuntimeError(f"{name} need a policy: the module calls datamodule.connect(policy) in its setup.")
-        return self._policy
+    def _connected(self) -> Policies:
+        if self._policies is None:
+            rule = f"{type(self).__name__} must be given policies by datamodule.connect(Policies(...))"
+            raise RuntimeError(f"{rule}, in the setup of the module, got none.")
+        return self._policies
 
     def _gathered(self, own: dict[str, Any]) -> dict[str, Any]:
         """The states of all processes as one."""
@@ -140,8 +141,8 @@ class EnvironmentData(pl.LightningDataModule):
         """
         ranks, size = state_dict["ranks"], self._trainer.world_size
         if len(ranks) != size:
-            rule = "A run with rollouts must go on with as many processes as it had"
-            raise UsageError(f"{rule}, got {size} for {len(ranks)}.")
+            rule = "A run with rollouts must be resumed with its own number of processes"
+            raise UsageError(f"{rule}, {len(ranks)}, got {size}.")
         return ranks[self._trainer.global_rank]
 
 
@@ -163,7 +164,7 @@ def same_task(rollouts: EnvironmentData, options: Mapping[str, Any], path: str) 
     """Raise a UsageError unless the config of other data is of the same task as the rollouts."""
     theirs, ours = (_task(given) for given in (options, vars(rollouts)))
     if theirs != ours:
-        raise UsageError(f"A phase must go on with the task of the one before, {theirs} in {path}, got {ours}.")
+        raise UsageError(f"A phase must have the task of the phase it starts from, {theirs} in {path}, got {ours}.")
 
 
 def _task(options: Mapping[str, Any]) -> str:

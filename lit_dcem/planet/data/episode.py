@@ -24,7 +24,7 @@ class Episode:
     rewards: Float[Tensor, " steps"]
     """reward t came with observation t + 1"""
     terminated: bool
-    """whether it ended by itself; else a limit of time, or physics that diverged after the last step, cut it off"""
+    """whether the task was over; if not, a time limit or diverging physics cut the episode off after the last step"""
 
 
 class Sequences(NamedTuple):
@@ -40,7 +40,7 @@ class Sequences(NamedTuple):
     rewards: Float[Tensor, "length batch"]
     """zero in the first row of an episode"""
     terminated: Float[Tensor, "length batch"]
-    """1 in the last row of an episode that ended by itself; else 0"""
+    """1 in the last row of an episode that terminated, 0 elsewhere"""
     first: Bool[Tensor, "length batch"]
     """in the first row of an episode: nothing led here"""
     episode: Int[Tensor, "length batch"]
@@ -48,7 +48,7 @@ class Sequences(NamedTuple):
 
 
 def side_by_side(episodes: Sequence[Episode]) -> Sequences:
-    """Whole episodes, one a column, numbered from 0; shorter ones go on with rows of zeros that are all ``first``."""
+    """Whole episodes, one in each column, numbered from 0; the shorter ones are padded with zeros marked ``first``."""
     ends = torch.tensor([len(episode.actions) for episode in episodes])
     times = torch.arange(int(ends.max()) + 1).unsqueeze(1)
     terminated = torch.tensor([episode.terminated for episode in episodes]) & (times == ends)

@@ -1,4 +1,4 @@
-"""Whole episodes of a policy without exploration noise, to measure it by."""
+"""Evaluation of a policy on whole episodes, without exploration noise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
     rewards: Float[Tensor, " steps"]
     """reward t came with observation t + 1"""
     frames: UInt8[Tensor, "frames height width 3"]
-    """of the first episode, one an observation; none unless it was filmed"""
+    """of the first episode, one an observation but the last; none unless it was filmed"""
     seconds_per_decision: float
     """for all environments at once, the simulator not counted"""
 
@@ -43,7 +43,7 @@ class Evaluation(NamedTuple):
 def evaluate_episodes(
     policy: Policy, envs: VectorEnv, num_episodes: int, seed: int = 0, film: bool = False
 ) -> Evaluation:
-    """Run the policy in fresh environments until there are so many episodes, an equal share from each environment.
+    """Run the policy in fresh environments, an equal share of the episodes in each.
 
     Args:
         policy: acts.
@@ -55,20 +55,19 @@ def evaluate_episodes(
     Raises:
         UsageError: it should draw, and there is no OpenGL.
     """
+    collector, frames, num_steps = Collector(envs), list[np.ndarray](), 0
+    episodes: list[list[Episode]] = [[] for _ in range(envs.num_envs)]
     with isolate_rng():
         torch.manual_seed(seed)
-        collector, frames = Collector(envs), list[np.ndarray]()
-        episodes: list[list[Episode]] = [[] for _ in range(envs.num_envs)]
-        shares = [len(range(index, num_episodes, envs.num_envs)) for index in range(envs.num_envs)]
-        num_steps = 0
-        while any(len(done) < share for done, share in zip(episodes, shares, strict=True)):
+        if film:
+            frames.append(envs.render(0, *FRAME))
+        for collected in collector.run(policy, num_episodes):
+            for index, episode in collected.finished:
+                episodes[index].append(episode)
             if film and not episodes[0]:
                 frames.append(envs.render(0, *FRAME))
-            for index, episode in collector.step(policy):
-                episodes[index].append(episode)
             num_steps += 1
-    counted = [done[:share] for done, share in zip(episodes, shares, strict=True)]
-    return _evaluation(counted, frames, collector.plan_seconds / num_steps)
+    return _evaluation(episodes, frames, collector.plan_seconds / num_steps)
 
 
 def _evaluation(episodes: list[list[Episode]], frames: list[np.ndarray], seconds: float) -> Evaluation:

@@ -1,4 +1,4 @@
-"""Episodes of the policy as it is, to learn it from, which also go into a replay that a world model learns from."""
+"""Episodes of the current policy for PPO, which also go into a replay for the world model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from lit_dcem.planet.data.environment_data import check_counts
 from lit_dcem.planet.data.on_policy import OnPolicyBatch, OnPolicyRollouts
 from lit_dcem.planet.data.replay import EpisodeReplay
-from lit_dcem.planet.data.trajectories import Collected
+from lit_dcem.planet.data.trajectories import Collection
 from lit_dcem.training.stream import Stream
 
 
@@ -56,7 +56,7 @@ class JointRollouts(OnPolicyRollouts):
         batch = super()._draw(generator)
         return batch._replace(sequences=self._replay.sample(self.batch_size, self.sequence_length, generator))
 
-    def _collect(self) -> Collected:
+    def _collect(self) -> Collection:
         collected = super()._collect()
         for episode in collected.episodes:
             self._replay.append(episode)

@@ -1,30 +1,26 @@
-"""Whole episodes of the policy as it is, streamed through Lightning in batches: what PPO learns from."""
+"""On-policy rollouts for PPO: whole episodes of the current policy, streamed through Lightning in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_dcem.envs.policy import Policy
 from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
 from lit_dcem.planet.data.episode import Sequences
-from lit_dcem.planet.data.trajectories import Collected, Trajectories, collect
+from lit_dcem.planet.data.trajectories import Collection, collect
+from lit_dcem.planet.data.transitions import Transitions
 from lit_dcem.training.seeds import seed_of
 from lit_dcem.training.stream import Stream
 
-Prepare = Callable[[Trajectories], dict[str, Tensor]]
-"""what updates need to know of each step, ``[T, E, ...]``, made of trajectories"""
-
 
 class OnPolicyBatch(NamedTuple):
-    """Some steps of all environments, and how far the rollouts of this process have come."""
+    """Some steps of all environments, and the progress of the rollouts of this process."""
 
-    steps: dict[str, Tensor]
-    """``[K, E, ...]``: K steps of time, each of all E environments, as `Prepare` made them"""
+    steps: Transitions
+    """K steps of time, each of all E environments"""
     returns: Float[Tensor, " finished"]
     """of the episodes collected since the last batch"""
     ppo_steps: int
@@ -44,12 +40,12 @@ class OnPolicyBatch(NamedTuple):
 
 
 class OnPolicyRollouts(EnvironmentData):
-    """Collects episodes of the policy as it is, and hands them out in batches, an epoch for each collection.
+    """Collects episodes of the current policy and serves them in batches, one epoch for each collection.
 
-    Policies and preparation come from the module: ``datamodule.connect(policy, exploring, prepare)``, in its ``setup``.
+    The module calls ``datamodule.connect(Policies(acting, exploring=..., prepare=...))`` in its ``setup``.
     An epoch is one step of PPO: ``num_episodes`` episodes, then ``passes`` passes over them in ``num_batches`` batches
-    each. A batch has steps of time drawn at random, each of all environments at once, as the policy saw them: so an
-    update computes just what the policy computed, to the last bit.
+    each. A batch has steps of time drawn at random, each with all environments, as the policy saw them. So an update
+    computes exactly what the policy computed, to the last bit.
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
@@ -61,8 +57,8 @@ class OnPolicyRollouts(EnvironmentData):
         batch_steps: steps of time in a batch; if not given, all are shared out among the batches of a pass.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
-        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
-            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
+            a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
@@ -88,19 +84,12 @@ class OnPolicyRollouts(EnvironmentData):
         check_counts(batch_steps=1 if batch_steps is None else batch_steps)
         self.num_envs, self.num_episodes = num_envs, num_episodes
         self.passes, self.num_batches, self.batch_steps = passes, num_batches, batch_steps
-        self._exploring: Policy | None = None
-        self._prepare: Prepare | None = None
-        self._steps: dict[str, Tensor] = {}
+        self._steps: Transitions | None = None
         self._updates, self._agent_steps, self._episodes = 0, 0, 0
-
-    def connect(self, policy: Policy, exploring: Policy | None = None, prepare: Prepare | None = None) -> None:
-        """The policy of evaluations, the one to learn from, and what updates need to know of its trajectories."""
-        super().connect(policy)
-        self._exploring, self._prepare = exploring, prepare
 
     @property
     def ppo_steps(self) -> int:
-        """Collections that have been begun to be learned from."""
+        """Number of collections that at least one update has learned from."""
         return -(-self._updates // (self.passes * self.num_batches))
 
     def setup(self, stage: str) -> None:
@@ -119,15 +108,16 @@ class OnPolicyRollouts(EnvironmentData):
             self._load(self._own(state_dict))
 
     def _state(self) -> dict[str, Any]:
-        """Of this process; between two steps of PPO the last collection is not needed any more."""
+        """Of this process, in plain tensors. Between two steps of PPO, the last collection is no longer needed."""
         assert self._envs is not None
-        between = self._updates % (self.passes * self.num_batches) == 0
+        learned = self._updates % (self.passes * self.num_batches) == 0
+        steps = {} if learned or self._steps is None else self._steps.state_dict()
         own = {"seed": self.seed, "counts": [self._updates, self._agent_steps, self._episodes]}
-        return {**own, "envs": self._envs.state_dict(), "steps": {} if between else self._steps}
+        return {**own, "envs": self._envs.state_dict(), "steps": steps}
 
     def _load(self, state: dict[str, Any]) -> None:
         assert self._envs is not None
-        self.seed, self._steps = state["seed"], state["steps"]
+        self.seed, self._steps = state["seed"], Transitions(**state["steps"]) if state["steps"] else None
         self._updates, self._agent_steps, self._episodes = state["counts"]
         self._envs.load_state_dict(state["envs"])
 
@@ -151,26 +141,28 @@ class OnPolicyRollouts(EnvironmentData):
             collected.environment_seconds if collected else 0.0,
         )
 
-    def _collect(self) -> Collected:
+    def _collect(self) -> Collection:
         """New steps to learn from."""
-        if self._exploring is None or self._prepare is None or self._envs is None:
-            raise RuntimeError("OnPolicyRollouts need a policy to learn from: the module connects it in its setup.")
-        collected = collect(self._exploring, self._envs, self.num_episodes, self._seed_of(0))
-        self._steps = self._prepare(collected.trajectories)
+        policies, envs = self._connected(), self._envs
+        if policies.exploring is None or policies.prepare is None or envs is None:
+            rule = f"{type(self).__name__} must be given the policies exploring and prepare by datamodule.connect"
+            raise RuntimeError(f"{rule}, in the setup of the module, got {policies}.")
+        collected = collect(policies.exploring, envs, self.num_episodes, self._seed_of(0))
+        self._steps = policies.prepare(collected.trajectories)
         self._agent_steps += int(collected.trajectories.counts.sum())
         self._episodes += len(collected.episodes)
         self.terminates |= any(episode.terminated for episode in collected.episodes)
         return collected
 
-    def _batch(self, index: int) -> dict[str, Tensor]:
+    def _batch(self, index: int) -> Transitions:
         """Steps of batch ``index`` of an epoch; the passes share the steps out in different orders."""
+        assert self._steps is not None
         number, part = divmod(index, self.num_batches)
-        length = len(next(iter(self._steps.values())))
+        length = self._steps.num_times
         order = torch.randperm(length, generator=torch.Generator().manual_seed(self._seed_of(1 + number)))
         size = self.batch_steps or -(-length // self.num_batches)
         # Modulo: a batch may want more than there is left, where episodes were short.
-        chosen = order[(torch.arange(size) + part * size) % length]
-        return {name: values[chosen] for name, values in self._steps.items()}
+        return self._steps.at(order[(torch.arange(size) + part * size) % length])
 
     def _seed_of(self, purpose: int) -> int:
         """Of one collection and what it is for, on this process."""

@@ -1,6 +1,6 @@
 """Episode replay: finished episodes in one append-only, memory-mapped file, to which a checkpoint refers by length.
 
-An episode of T steps takes T + 1 rows of float32, one an observation, each beside what led to it::
+An episode of T steps takes T + 1 rows of float32. Each row has an observation and what led to it::
 
     row            0     1     2    ...   T
     observation    o_0   o_1   o_2  ...  o_T
@@ -15,7 +15,8 @@ a model begins anew there. Running episodes are not in here; they belong to a ch
 
 Durability, in this order: an append hands its rows to the kernel in a write, and then counts them; ``state_dict`` has
 the kernel put everything counted on the disk, and then names how much that is. So what a checkpoint refers to is there
-before the checkpoint, whenever the process is killed. What lies behind it, half a row included, is cut off in time.
+before the checkpoint, whenever the process is killed. What follows, half a row
+included, is cut off by the next append.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ FILE = "episodes.f32"
 """inside the folder of a replay"""
 MARKS = 3
 """columns of a row after observation and action: reward, terminated, truncated"""
-REMEDY = "restore the file that lay beside the checkpoint, or start a new run"
+REMEDY = "restore the file that belongs to the checkpoint, or start a new run"
 
 
 class EpisodeReplay:
     """Finished episodes in a folder, and random sequences of them.
 
-    Starts empty, and what an earlier run left in the folder goes with the first append, unless ``load_state_dict``
-    takes up a part of it. One process writes to a folder: ranks have a folder each.
+    Starts empty. The first append deletes what an earlier run left in the folder, unless ``load_state_dict`` has taken
+    up a part of it. One process writes to a folder: ranks have a folder each.
 
     Args:
-        folder: of the file, beside the checkpoints; made by the first append.
+        folder: of the file, in the run folder; made by the first append.
         observation_dim: O.
         action_dim: A.
     """
@@ -102,8 +103,8 @@ class EpisodeReplay:
     def sample(self, batch_size: int, length: int, generator: torch.Generator) -> Sequences:
         """Sequences of consecutive rows, that begin at any row as likely as at any other, with repetition.
 
-        They run on across the ends of episodes, and from the last row to the first one, as often as it takes. So every
-        row is learned from equally often, however short its episode is; ``first`` tells where episodes begin. The draw
+        They continue across the ends of episodes, and wrap around from the last row to the first. So every row is
+        learned from equally often, however short its episode is; ``first`` tells where episodes begin. The draw
         depends on the episodes and the generator (a CPU one) alone.
 
         Args:

@@ -1,4 +1,4 @@
-"""Rollouts of an environment, streamed through Lightning: act, remember, and hand out what to learn from."""
+"""Rollouts of an environment, streamed through Lightning: act, store the episodes, and sample batches of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lit_dcem.training.stream import Stream
 
 
 class RolloutBatch(NamedTuple):
-    """What an update learns from, and how far the rollouts of this process have come."""
+    """Sequences to learn from, and the progress of the rollouts of this process."""
 
     sequences: Sequences
     returns: Float[Tensor, " finished"]
@@ -39,10 +39,10 @@ class RolloutBatch(NamedTuple):
 class Rollouts(EnvironmentData):
     """Steps environments between updates, and samples sequences of the episodes so far; validates on whole episodes.
 
-    The policy comes from the module: ``datamodule.connect(policy)``, in its ``setup``. Until the seed episodes are
-    there, actions are uniform, or those of a policy for just them. Every process has environments, seeds and a replay
-    of its own. Finished episodes are in the file ``replay/rank_N/episodes.f32`` of the run folder; all else that a run
-    needs to go on is in its checkpoints.
+    The policies come from the module: ``datamodule.connect(Policies(acting, seeding))``, in its ``setup``. Until the
+    seed episodes are there, actions are those of ``seeding``, or uniform. Every process has environments, seeds and a
+    replay of its own. Finished episodes are in the file ``replay/rank_N/episodes.f32`` of the run folder; everything
+    else that a resumed run needs is in its checkpoints.
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
@@ -51,18 +51,17 @@ class Rollouts(EnvironmentData):
         batch_size: sequences an update (paper: 50).
         sequence_length: of each (paper: 50).
         update_interval: steps of an agent between two updates, in all environments together; may be a fraction (2.5 for
-            100 updates in an episode of 250 steps, as in PlaNet's code). 0: learn off line, from the episodes that
-            there are.
+            100 updates in an episode of 250 steps, as in PlaNet's code). 0: learn off line, from the seed episodes.
         updates_per_epoch: length of an epoch, after which Lightning may validate.
         seed_episodes: before the first update (paper: 5), with uniform actions unless the module plans them.
-        seed_updates: on the seed episodes alone, before the policy acts.
+        seed_updates: number of updates on the seed episodes alone, before the policy acts.
         exploration_noise: standard deviation on the policy's actions in [-1, 1] (paper: 0.3); none in validation.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
         initial_replay: folder of another run in the same environment, whose episodes the replay begins with; they count
             as seed episodes, but not as steps of this run.
-        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
-            before; of use for tasks without a limit of their own, whose episodes are else cut off after 10,000.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
+            a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
 
     Raises:
@@ -99,16 +98,10 @@ class Rollouts(EnvironmentData):
         self.initial_replay = initial_replay
         self._collector: Collector | None = None
         self._updates, self._agent_steps, self._policy_steps = 0, 0, 0
-        self._seed_policy: Policy | None = None
-
-    def connect(self, policy: Policy, seed_policy: Policy | None = None) -> None:
-        """The policy that acts from now on, and one for the seed episodes; without it, their actions are uniform."""
-        super().connect(policy)
-        self._seed_policy = seed_policy
 
     @property
     def policy_state(self) -> PolicyState | None:
-        """What the policy remembered after its last actions; None before the first."""
+        """The policy's state after its last actions; None before the first."""
         return None if self._collector is None else self._collector.policy_state
 
     @property
@@ -144,7 +137,7 @@ class Rollouts(EnvironmentData):
         self._updates, self._agent_steps, self._policy_steps = own["counts"]
 
     def _draw(self, generator: torch.Generator) -> RolloutBatch:
-        """Act as far as this update wants, and sample what it learns from."""
+        """Take the steps that are due before this update, then sample its batch."""
         assert self._collector is not None
         collector, seconds = self._collector, (self._collector.plan_seconds, self._collector.environment_seconds)
         returns = torch.tensor(self._collect(collector, generator))
@@ -166,12 +159,12 @@ class Rollouts(EnvironmentData):
         if self.initial_replay is not None and not self._replay.num_episodes:
             self._begin_with(Path(self.initial_replay))
         while self._replay.num_episodes < self.seed_episodes:
-            returns += self._step(collector, self._seed_policy, generator)
+            returns += self._step(collector, self._connected().seeding, generator)
             if self._replay.num_episodes >= self.seed_episodes:
                 collector.forget()
         due = max(0, self._updates - self.seed_updates) * self.update_interval
         while self._policy_steps < due:
-            returns += self._step(collector, self._acting(), generator)
+            returns += self._step(collector, self._connected().acting, generator)
             self._policy_steps += self.num_envs
         return returns
 
@@ -185,7 +178,7 @@ class Rollouts(EnvironmentData):
 
     def _step(self, collector: Collector, policy: Policy | None, generator: torch.Generator) -> list[float]:
         """One step of all environments; what ends goes into the replay."""
-        finished = [episode for _, episode in collector.step(policy, generator)]
+        finished = [episode for _, episode in collector.step(policy, generator).finished]
         self._agent_steps += self.num_envs
         for episode in finished:
             self._keep(episode)

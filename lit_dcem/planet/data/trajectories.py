@@ -1,8 +1,7 @@
-"""Whole episodes of a policy, step by step, with all that the policy remembered: what on-policy methods learn from."""
+"""Trajectories of a policy, with its state at every step: what on-policy methods learn from."""
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import torch
@@ -11,8 +10,8 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lit_dcem.envs.policy import Policy, PolicyState
-from lit_dcem.envs.vector import Steps, VectorEnv
-from lit_dcem.planet.data.collector import Running
+from lit_dcem.envs.vector import VectorEnv
+from lit_dcem.planet.data.collector import Collected, Collector
 from lit_dcem.planet.data.episode import Episode
 
 MEMORY = torch.device("cpu")
@@ -23,9 +22,9 @@ class Trajectories(NamedTuple):
     """T steps of E environments, from the beginning of an episode each."""
 
     states: PolicyState
-    """``[T, E, ...]``: what the policy remembered when it had chosen action t"""
+    """``[T, E, ...]``: the policy's state after it chose action t"""
     next_states: PolicyState
-    """``[T, E, ...]``: the same of the observation that action t led to, also where the episode ended there"""
+    """``[T, E, ...]``: the policy's state at the observation that action t led to, also where the episode ended"""
     rewards: Float[Tensor, "time envs"]
     terminated: Bool[Tensor, "time envs"]
     """the task was over"""
@@ -35,8 +34,8 @@ class Trajectories(NamedTuple):
     """false for steps beyond an environment's share of the episodes, and where the physics diverged"""
 
 
-class Collected(NamedTuple):
-    """Trajectories, and what they took."""
+class Collection(NamedTuple):
+    """Trajectories, their episodes, and the time they took."""
 
     trajectories: Trajectories
     episodes: list[Episode]
@@ -46,8 +45,8 @@ class Collected(NamedTuple):
 
 
 @torch.no_grad()
-def collect(policy: Policy, envs: VectorEnv, num_episodes: int, seed: int) -> Collected:
-    """Run new episodes until there are so many, an equal share from each environment.
+def collect(policy: Policy, envs: VectorEnv, num_episodes: int, seed: int) -> Collection:
+    """Run new episodes, an equal share in each environment, and keep the policy's state at every step.
 
     Args:
         policy: acts; its actions are clamped to [-1, 1].
@@ -55,80 +54,55 @@ def collect(policy: Policy, envs: VectorEnv, num_episodes: int, seed: int) -> Co
         num_episodes: how many; where environments do not share them equally, the first ones run one more.
         seed: of torch's global noise, which is left as it was.
     """
+    collector, record = Collector(envs), _Record()
+    episodes: list[Episode] = []
     with isolate_rng():
         torch.manual_seed(seed)
-        return _Collection(policy, envs, num_episodes).run()
+        for collected in collector.run(policy, num_episodes):
+            record.add(collector, policy, collected)
+            episodes += [episode for _, episode in collected.finished]
+    return Collection(record.trajectories(), episodes, collector.plan_seconds, collector.environment_seconds)
 
 
-class _Collection:
-    """One call of `collect`, whose lists grow by one an agent's step."""
+class _Record:
+    """Grows by one step of all environments at a time, and becomes `Trajectories`."""
 
-    def __init__(self, policy: Policy, envs: VectorEnv, num_episodes: int) -> None:
-        self.policy, self.envs = policy, envs
-        self.shares = torch.tensor([len(range(i, num_episodes, envs.num_envs)) for i in range(envs.num_envs)])
-        self.done = torch.zeros_like(self.shares)
+    def __init__(self) -> None:
         self.states: list[PolicyState] = []
         self.ends: dict[int, PolicyState] = {}
         self.outcomes: list[tuple[Tensor, ...]] = []
-        self.episodes: list[Episode] = []
-        self.running = [Running([observation]) for observation in envs.reset()]
-        self.seconds = [0.0, 0.0]
 
-    def run(self) -> Collected:
-        observations, first = self.envs.observations, torch.ones_like(self.done, dtype=torch.bool)
-        actions = torch.zeros(self.envs.num_envs, self.envs.action_dim)
-        state: PolicyState | None = None
-        while (self.done < self.shares).any():
-            chosen, state = self._choose(observations, actions, first, state)
-            actions = chosen.float().clamp(-1, 1)
-            started = time.perf_counter()
-            steps = self.envs.step(actions)
-            self.seconds[1] += time.perf_counter() - started
-            self._record(state, actions, steps)
-            observations, first = self.envs.reset(steps.ended), steps.ended
-            self._restart(observations, first)
-        return self._collected(observations, actions, first, state)
-
-    def _choose(
-        self, observations: Tensor, actions: Tensor, first: Tensor, state: PolicyState | None
-    ) -> tuple[Tensor, PolicyState]:
-        started = time.perf_counter()
-        chosen, state = self.policy(observations, actions, first, state)
-        self.seconds[0] += time.perf_counter() - started
-        return chosen.to(MEMORY), {name: tensor.to(MEMORY) for name, tensor in state.items()}
-
-    def _record(self, state: PolicyState, actions: Tensor, steps: Steps) -> None:
-        """One step, and what the policy makes of the last observations of episodes that ended with it."""
-        counts = (self.done < self.shares) & ~steps.diverged
-        self.states.append(state)
+    def add(self, collector: Collector, policy: Policy, collected: Collected) -> None:
+        """One step, and the policy's state at the last observations of episodes that ended with it."""
+        assert collector.policy_state is not None
+        self.states.append(_kept(collector.policy_state))
+        steps = collected.steps
+        counts = collected.due & ~steps.diverged
         self.outcomes.append((steps.rewards, steps.terminated, steps.truncated, steps.diverged, counts))
-        for index, running in enumerate(self.running):
-            if not steps.diverged[index]:
-                running.add(steps.observations[index], actions[index], steps.rewards[index])
-            if steps.ended[index] and running.actions and self.done[index] < self.shares[index]:
-                self.episodes.append(running.ended(bool(steps.terminated[index])))
         if steps.ended.any():
-            going_on = torch.zeros_like(steps.ended)
-            self.ends[len(self.states) - 1] = self._choose(steps.observations, actions, going_on, state)[1]
-        self.done += steps.ended.long()
+            self.ends[len(self.states) - 1] = _kept(collector.policy_state_after(policy, steps))
 
-    def _restart(self, observations: Tensor, ended: Tensor) -> None:
-        for index in ended.nonzero().flatten().tolist():
-            self.running[index] = Running([observations[index]])
-
-    def _collected(self, *last: Tensor | PolicyState | None) -> Collected:
-        """Everything stacked; a next state is the one that follows, where the episode goes on."""
-        following = [*self.states[1:], self.ends.get(len(self.states) - 1) or self._choose(*last)[1]]  # pyright: ignore
+    def trajectories(self) -> Trajectories:
+        """Everything stacked over time."""
         outcomes = (torch.stack(each) for each in zip(*self.outcomes, strict=True))
         rewards, terminated, truncated, diverged, counts = outcomes
         ended = terminated | truncated | diverged
-        # What diverged says nothing of the task: the episode was cut off before it, with the state it began in to come.
+        # A step that diverged says nothing of the task, so the episode was cut off at the state that the step began in.
         truncated = truncated | diverged
         truncated[:-1] |= diverged[1:] & ~ended[:-1]
+        states, following = _stacked(self.states), _stacked(self._following(ended))
+        return Trajectories(states, following, rewards, terminated, truncated, counts)
+
+    def _following(self, ended: Bool[Tensor, "time envs"]) -> list[PolicyState]:
+        """The state that follows each: that of the next step, or where an episode ended, of its last observation."""
+        following = [*self.states[1:], self.ends[len(self.states) - 1]]  # the last step ended an episode
         for t, end in self.ends.items():
             following[t] = {name: _where(ended[t], end[name], tensor) for name, tensor in following[t].items()}
-        trajectories = Trajectories(_stacked(self.states), _stacked(following), rewards, terminated, truncated, counts)
-        return Collected(trajectories, self.episodes, *self.seconds)
+        return following
+
+
+def _kept(state: PolicyState) -> PolicyState:
+    return {name: tensor.to(MEMORY) for name, tensor in state.items()}
 
 
 def _where(rows: Bool[Tensor, " envs"], yes: Tensor, no: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class PlanetPlots(pl.Callback):
         """Draw while the weights are those of the validation, which averaged ones are only until its end."""
         self._drawn = None
         if is_due(trainer) and isinstance(pl_module, Planet) and len(batch.actions) > 1:
-            figure = imagined_rollout(pl_module.world_model, pl_module.scale, batch)
+            figure = imagined_rollout(pl_module.world_model, batch)
             self._drawn = figure, batch.frames[::EVERY, ::SHRINK, ::SHRINK]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

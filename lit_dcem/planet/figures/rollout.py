@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lit_dcem.planet.data.evaluation_episodes import Evaluation
 from lit_dcem.planet.model.belief import Belief
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 
 CONTEXT = 20
@@ -31,7 +30,7 @@ class Imagined(NamedTuple):
 
 
 @torch.no_grad()
-def imagine(model: WorldModel, scale: ObservationScale, evaluation: Evaluation, context: int) -> Imagined:
+def imagine(model: WorldModel, evaluation: Evaluation, context: int) -> Imagined:
     """Observe ``context`` steps of the evaluation's first episode, then imagine the next ones from its actions alone.
 
     By means of posteriors and priors, so without noise. Belief 0 belongs to the first observation, which no action led
@@ -39,25 +38,24 @@ def imagine(model: WorldModel, scale: ObservationScale, evaluation: Evaluation, 
 
     Args:
         model: predicts.
-        scale: from the environment's units to those of the model.
         evaluation: with an episode longer than the context.
         context: C, actions whose observations are seen.
     """
     weight = model.rssm.recurrent.weight
-    actions, observations = evaluation.actions.to(weight), scale(evaluation.observations[: context + 1].to(weight))
+    actions, observations = evaluation.actions.to(weight), evaluation.observations[: context + 1].to(weight)
     seen = torch.cat([torch.zeros_like(actions[:1]), actions[:context]])
     noise = weight.new_zeros(context + 1, 1, model.rssm.stoch_dim)
-    posteriors, _ = model.rssm.observe_sequence(seen.unsqueeze(1), observations.unsqueeze(1), noise=noise)
+    posteriors, _ = model.observe_sequence(seen.unsqueeze(1), observations.unsqueeze(1), noise=noise)
     start = Belief(*(part[-1] for part in posteriors.belief))
     beliefs = model.rssm.imagine(start, actions[context : context + HORIZON].unsqueeze(1), sample=False)
-    predicted = scale.inverse(model.observation(beliefs).float()), model.reward(beliefs).float()
+    predicted = model.observation(beliefs), model.reward(beliefs)
     return Imagined(*(part.squeeze(1).float().cpu() for part in predicted))
 
 
-def imagined_rollout(model: WorldModel, scale: ObservationScale, evaluation: Evaluation) -> Figure:
+def imagined_rollout(model: WorldModel, evaluation: Evaluation) -> Figure:
     """Reward and some of the observation over an evaluation's first episode, real and imagined."""
     context = min(CONTEXT, len(evaluation.actions) // 2)
-    imagined = imagine(model, scale, evaluation, context)
+    imagined = imagine(model, evaluation, context)
     end = context + len(imagined.rewards)
     figure = Figure(figsize=(12, 6), layout="constrained")
     panels = figure.subplots(*PANELS, sharex=True).flatten()

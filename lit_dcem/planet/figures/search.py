@@ -19,7 +19,6 @@ from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.collector import Collector
 from lit_dcem.planet.data.environment_data import EnvironmentData
 from lit_dcem.planet.model.belief import Belief
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
@@ -41,7 +40,6 @@ class Controller(Protocol):
 
     world_model: WorldModel
     planner: ModelPlanner
-    scale: ObservationScale
 
 
 @figure("14", find=find_checkpoint, shipped=["cheetah_phase2*.ckpt", "cheetah_phase3*.ckpt"], single=True)
@@ -55,12 +53,12 @@ def search_iterations_of_a_checkpoint(number: str, paths: Sequence[Path]) -> Fig
         rule = f"Figure {number} needs a checkpoint of PlanetPhase2 or PlanetPhase3"
         raise UsageError(f"{rule}, got {type(module).__name__} in {path}.")
     data = checkpoint.data(EnvironmentData)
-    drawn = search_iterations(module.world_model, module.planner, module.scale, data.make_envs(1, seed=0))
+    drawn = search_iterations(module.world_model, module.planner, data.make_envs(1, seed=0))
     drawn.suptitle(data.env)
     return drawn
 
 
-def search_iterations(model: WorldModel, planner: LatentPlanner, scale: ObservationScale, envs: VectorEnv) -> Figure:
+def search_iterations(model: WorldModel, planner: LatentPlanner, envs: VectorEnv) -> Figure:
     """The decoded candidates of iterations 1, 5, 7 and 10 (rows) over the horizon, a column for each action dimension.
 
     The same draws every time; the global generator is left as it was.
@@ -68,12 +66,11 @@ def search_iterations(model: WorldModel, planner: LatentPlanner, scale: Observat
     Args:
         model: predicts.
         planner: searches; see `latent_search`.
-        scale: from the environment's units to those of the model.
         envs: a single one, not stepped before.
     """
     with isolate_rng(), torch.no_grad():
         torch.manual_seed(0)
-        belief = random_belief(model, scale, envs)
+        belief = random_belief(model, envs)
         iterations = latent_search(model, planner, belief)
         rows = [planner.decode(iterations[number - 1].candidates, belief)[0] for number in SHOWN]
     size = model.rssm.action_dim
@@ -90,7 +87,7 @@ def search_iterations(model: WorldModel, planner: LatentPlanner, scale: Observat
     return figure
 
 
-def random_belief(model: WorldModel, scale: ObservationScale, envs: VectorEnv) -> Belief:
+def random_belief(model: WorldModel, envs: VectorEnv) -> Belief:
     """The world model's belief ``[1, size]`` after some steps of uniform actions in one environment.
 
     Draws from the global generator.
@@ -103,8 +100,8 @@ def random_belief(model: WorldModel, scale: ObservationScale, envs: VectorEnv) -
         state: PolicyState | None,
     ) -> tuple[Float[Tensor, "1 action"], PolicyState]:
         before = Belief(**state) if state else model.rssm.initial(1)
-        posterior, _ = model.rssm.observe(before, actions, scale(observations), first=first)
-        return 2 * torch.rand_like(actions) - 1, posterior.belief._asdict()
+        belief = model.observe(before, actions, observations, first=first)
+        return 2 * torch.rand_like(actions) - 1, belief._asdict()
 
     collector = Collector(envs)
     for _ in range(STEPS):

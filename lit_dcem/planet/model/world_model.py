@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lit_dcem.planet.model.belief import Belief, Gaussian, Posterior, kl_divergence
 from lit_dcem.planet.model.mlp import MLP
+from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.rssm import RSSM, check_size
 
 
@@ -28,8 +29,6 @@ class WorldModelLoss:
     """half the squared error"""
     kl: Float[Tensor, ""]
     """KL(posterior || prior), before free nats"""
-    overshooting: Float[Tensor, ""]
-    """the same over several steps, after free nats; 0 when off"""
     termination: Float[Tensor, ""]
     """cross-entropy of whether the task was over; 0 when off"""
     posteriors: Posterior
@@ -42,6 +41,9 @@ class WorldModel(nn.Module):
     For tasks that end by themselves, set ``termination_weight`` above 0: a third head then predicts whether the task is
     over, and imagined rewards stop there (`lit_dcem.planet.planning.imagination`). Without it, imagination continues
     after a fall as if nothing had happened.
+
+    Observations come and are predicted in the environment's units; `scale` converts them to those of the networks, in
+    which the loss is measured.
 
     The loss is minus the variational bound of PlaNet (arXiv 1811.04551, eq. 3 and 6), with h and x as in `RSSM`::
 
@@ -62,10 +64,6 @@ class WorldModel(nn.Module):
         free_nats: the KL of a step is not reduced below this (paper and PlaNet's code: 3).
         kl_balance: share of the KL's gradient that goes to the prior; the rest goes to the posterior (DreamerV2, arXiv
             2010.02193, section 2.2: 0.8). By default both get the whole gradient, as in PlaNet.
-        overshooting: D of latent overshooting (PlaNet, eq. 7): priors after 2 to D steps without observations are
-            trained towards the posteriors, which get no gradient from it. Free nats and the mean over distances are as
-            in PlaNet's code. 0 and 1 turn it off, since one step is the KL itself (PlaNet's code: off).
-        overshooting_weight: of the mean over the distances 2 to D (PlaNet's code: 1).
         termination_weight: of the termination part, the cross-entropy of a Bernoulli variable. 0 leaves the head out,
             for tasks that never end by themselves (PlaNet, the dm_control suite). For tasks that do, start with 1.
 
@@ -85,28 +83,50 @@ class WorldModel(nn.Module):
         kl_weight: float = 1.0,
         free_nats: float = 3.0,
         kl_balance: float | None = None,
-        overshooting: int = 0,
-        overshooting_weight: float = 1.0,
         termination_weight: float = 0.0,
     ) -> None:
         super().__init__()
         weights = {"observation_weight": observation_weight, "reward_weight": reward_weight, "kl_weight": kl_weight}
-        _check_counts(num_layers=num_layers, overshooting=overshooting)
-        more = {"overshooting_weight": overshooting_weight, "termination_weight": termination_weight}
-        _check_weights(kl_balance, **weights, free_nats=free_nats, **more)
+        if num_layers < 0:
+            raise ValueError(f"num_layers must be at least 0, got {num_layers}.")
+        _check_weights(kl_balance, **weights, free_nats=free_nats, termination_weight=termination_weight)
         self.observation_weight, self.reward_weight, self.kl_weight = weights.values()
         self.free_nats, self.kl_balance = free_nats, kl_balance
-        self.overshooting, self.overshooting_weight = overshooting, overshooting_weight
         self.termination_weight = termination_weight
+        self.scale = ObservationScale(observation_dim)
         self.rssm = RSSM(observation_dim, action_dim, **{"hidden_dim": hidden_dim, **(rssm or {})})
         belief_dim = self.rssm.deter_dim + self.rssm.stoch_dim
         self.observation_head = MLP(belief_dim, hidden_dim, num_layers, observation_dim)
         self.reward_head = MLP(belief_dim, hidden_dim, num_layers, 1)
         self.termination_head = MLP(belief_dim, hidden_dim, num_layers, 1) if termination_weight > 0 else None
 
+    def observe(
+        self,
+        belief: Belief,
+        action: Float[Tensor, "*batch action_dim"],
+        observation: Float[Tensor, "*batch observation_dim"],
+        *,
+        first: Bool[Tensor, "*batch"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Belief:
+        """The belief after one action and the observation it led to; the options of `RSSM.observe_sequence`."""
+        posterior, _ = self.rssm.observe(belief, action, self._scaled(observation), first=first, generator=generator)
+        return posterior.belief
+
+    def observe_sequence(
+        self,
+        actions: Float[Tensor, "time *batch action_dim"],
+        observations: Float[Tensor, "time *batch observation_dim"],
+        *,
+        first: Bool[Tensor, " time *batch"] | None = None,
+        noise: Float[Tensor, "time *batch stoch_dim"] | None = None,
+    ) -> tuple[Posterior, Gaussian]:
+        """Posteriors and priors of T steps from the initial belief on; see `RSSM.observe_sequence`."""
+        return self.rssm.observe_sequence(actions, self._scaled(observations), first=first, noise=noise)
+
     def observation(self, belief: Belief) -> Float[Tensor, "*batch observation_dim"]:
-        """Mean of the observation at each belief."""
-        return self.observation_head(torch.cat(belief, -1))
+        """Mean of the observation at each belief, in the environment's units."""
+        return self.scale.inverse(self.observation_head(torch.cat(belief, -1)))
 
     def reward(self, belief: Belief) -> Float[Tensor, "*batch"]:
         """Mean of the reward of the step that led to each belief."""
@@ -130,8 +150,6 @@ class WorldModel(nn.Module):
         *,
         first: Bool[Tensor, "time batch"] | None = None,
         terminated: Shaped[Tensor, "time batch"] | None = None,
-        noise: Float[Tensor, "time batch stoch_dim"] | None = None,
-        generator: torch.Generator | None = None,
     ) -> WorldModelLoss:
         """Loss of B sequences of T steps, each starting from the initial belief.
 
@@ -143,27 +161,26 @@ class WorldModel(nn.Module):
             rewards: reward t came with observation t.
             first: where an episode begins within a sequence; the model starts from the initial belief there.
             terminated: 1 or true where the task was over. Required with a termination head, and ignored without one.
-            noise: standard normal, for the posteriors' samples.
-            generator: draws the noise if none is given; by default torch's global one.
 
         Raises:
             ValueError: tensors whose shapes do not fit each other or the model.
         """
         self._check_batch(observations, actions, rewards, first, terminated)
-        options = {"first": first, "noise": noise, "generator": generator}
-        posteriors, priors = self.rssm.observe_sequence(actions, observations, **options)
-        observation = 0.5 * (self.observation(posteriors.belief) - observations).square().sum(-1).mean()
+        scaled = self.scale(observations)
+        posteriors, priors = self.rssm.observe_sequence(actions, scaled, first=first)
+        reconstructed = self.observation_head(torch.cat(posteriors.belief, -1))
+        observation = 0.5 * (reconstructed - scaled).square().sum(-1).mean()
         reward = 0.5 * _mean((self.reward(posteriors.belief) - rewards).square(), first)
         kl = self._kl(posteriors.gaussian, priors)
         total = self.observation_weight * observation + self.reward_weight * reward
         total = total + self.kl_weight * kl.clamp(min=self.free_nats).mean()
-        overshooting = torch.zeros_like(total)
-        if self.overshooting > 1:
-            overshooting = self._overshoot(posteriors, priors, actions, first, generator)
-            total = total + self.overshooting_weight * overshooting
         termination = self._termination(posteriors.belief, terminated)
         total = total + self.termination_weight * termination
-        return WorldModelLoss(total, observation, reward, kl.mean(), overshooting, termination, posteriors)
+        return WorldModelLoss(total, observation, reward, kl.mean(), termination, posteriors)
+
+    def _scaled(self, observations: Float[Tensor, "*batch observation_dim"]) -> Float[Tensor, "*batch observation_dim"]:
+        check_size("observations", observations, self.rssm.observation_dim)
+        return self.scale(observations)
 
     def _termination(self, belief: Belief, terminated: Tensor | None) -> Float[Tensor, ""]:
         if self.termination_head is None or terminated is None:
@@ -179,27 +196,6 @@ class WorldModel(nn.Module):
         to_prior, to_posterior = kl_divergence(posterior.detach(), prior), kl_divergence(posterior, prior.detach())
         return torch.lerp(to_posterior, to_prior, self.kl_balance)
 
-    def _overshoot(
-        self,
-        posteriors: Posterior,
-        priors: Gaussian,
-        actions: Tensor,
-        first: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        """Mean, over the distances d from 2 to D, of the KL between each posterior and its prior from d steps before.
-
-        ``deter`` and ``prior`` hold the predictions of all steps t >= d - 1 from d steps before.
-        """
-        deter, prior, kls = posteriors.belief.deter, priors, []
-        for skipped in range(1, self.overshooting):
-            noise = self.rssm.draw_noise(actions[skipped:], generator)
-            belief = Belief(deter[:-1], Gaussian(prior.mean[:-1], prior.std[:-1]).sample(noise))
-            deter, prior = self.rssm.predict(belief, actions[skipped:], None if first is None else first[skipped:])
-            target = Gaussian(*(tensor[skipped:] for tensor in posteriors.gaussian.detach()))
-            kls.append(kl_divergence(target, prior).clamp(min=self.free_nats).mean())
-        return torch.stack(kls).mean()
-
     def _check_batch(
         self, observations: Tensor, actions: Tensor, rewards: Tensor, first: Tensor | None, terminated: Tensor | None
     ) -> None:
@@ -213,9 +209,6 @@ class WorldModel(nn.Module):
                 raise ValueError(f"{name} must have the shape of rewards, got {[*marks.shape]} and {[*rewards.shape]}.")
         if self.termination_head is not None and terminated is None:
             raise ValueError("A model with a termination head needs terminated to compute its loss, got None.")
-        if self.overshooting > len(rewards):
-            rule = "overshooting must be at most the number of steps"
-            raise ValueError(f"{rule}, got {self.overshooting} and {len(rewards)}.")
 
 
 def _mean(values: Tensor, first: Tensor | None) -> Tensor:
@@ -223,12 +216,6 @@ def _mean(values: Tensor, first: Tensor | None) -> Tensor:
     if first is None:
         return values.mean()
     return values.masked_fill(first, 0).sum() / (~first).sum().clamp(min=1)
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 0:
-            raise ValueError(f"{name} must be at least 0, got {count}.")
 
 
 def _check_weights(kl_balance: float | None, **weights: float) -> None:

@@ -12,35 +12,46 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lit_dcem.planet.data.environment_data import same_task
+from lit_dcem.planet.data.evaluation_episodes import Evaluation
 from lit_dcem.planet.data.on_policy import OnPolicyBatch, OnPolicyRollouts
+from lit_dcem.planet.data.policies import Policies
 from lit_dcem.planet.model.world_model import WorldModel
-from lit_dcem.planet.phases.planet import data_of
+from lit_dcem.planet.phases.planet import Planet, data_of
 from lit_dcem.planet.phases.policy_gradient import PolicyGradient
-from lit_dcem.planet.phases.policy_learning import LearnsPolicy, check_policy_planner
+from lit_dcem.planet.phases.policy_learning import (
+    POLICY_METRICS,
+    PolicyLearning,
+    check_policy_planner,
+    check_policy_precision,
+    search_seed,
+)
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.training.optimizing import clip_groups, optimize
 from lit_dcem.training.start import start_from
 
 PARTS = ("decoder", "reward", "transition")
-CONTROLLER = ("world_model", "scale", "planner.decoder")
-STARTS = {"PlanetPhase2": CONTROLLER, "PlanetPhase3": (*CONTROLLER, "policy_gradient.value")}
+CONTROLLER = ("world_model", "planner.decoder")
+POLICY = (*CONTROLLER, "policy_gradient.value")
+STARTS = {"PlanetPhase2": CONTROLLER, "PlanetPhase3": POLICY, "PlanetJoint": POLICY}
 """what it takes over from the checkpoint of a class"""
 VALUE = {"planner.value": "planner.value"}
 SHARED = {
     "PlanetPhase2": VALUE | {"policy_gradient.value": "planner.value.heads.0"},
     "PlanetPhase3": VALUE,
+    "PlanetJoint": VALUE,
 }
 """what it also takes over from a class, and of what, if both have it"""
 
 
-class PlanetPhase3(LearnsPolicy):
+class PlanetPhase3(Planet):
     """Makes the embedded controller the policy of PPO, whose gradients reach decoder and model through DCEM.
 
     An action is drawn from a Gaussian around the first action of a plan. `OnPolicyRollouts` collects episodes, and an
     epoch of updates learns from them: one step of PPO. The noise of the search is the same for all beliefs of such a
-    step, in collection and updates, and another one in the next step. The world model is not trained on what was seen.
+    step, in collection and updates, and new in the next step. The world model is not trained on what was seen.
 
-    Logs what `LearnsPolicy` logs.
+    In addition to `Planet`, logs ``train/policy``, ``train/value`` (losses), ``train/policy_kl``, ``train/clipped``,
+    ``train/ratio`` (of the policy to the one that acted, see `ppo`), and ``train/ppo_steps`` and ``val/ppo_steps``.
 
     Args:
         world_model: of phase 2; its sizes must be those of the environment.
@@ -49,10 +60,10 @@ class PlanetPhase3(LearnsPolicy):
         policy_gradient: value network and losses.
         tuned: what learns, of "decoder", "reward" (head) and "transition" (of the RSSM), each with options of the
             optimizer (paper: lr 1e-4 or 1e-5).
-        value_options: of the optimizer for the value network and the standard deviation.
-        start: checkpoint of `PlanetPhase2` to begin with, or of an earlier run of its own, whose value network it
-            goes on with, too (an exported one will do). If the planner of phase 2 has learned a value, the value
-            network begins as its first one, and must have its sizes.
+        value_options: of the optimizer for the value network.
+        start: checkpoint, exported or not, to begin with: of `PlanetPhase2`, or of `PlanetPhase3` or `PlanetJoint`,
+            for their value network, too. If the planner of phase 2 has learned a value, the value network begins as
+            a copy of its first head, and must have its sizes.
         optimizer: made from groups of parameters. The Trainer's ``gradient_clip_val`` (paper: 0.5) is for the norm of
             each group by itself.
         lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
@@ -61,6 +72,7 @@ class PlanetPhase3(LearnsPolicy):
         ValueError: an option out of range, or parts that no gradient reaches.
     """
 
+    metrics = (*Planet.metrics, *POLICY_METRICS)
     planner: LatentPlanner
 
     def __init__(
@@ -85,6 +97,15 @@ class PlanetPhase3(LearnsPolicy):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self._freeze()
+        learned = [parameter for name in self.tuned for parameter in self._part(name).parameters()]
+        self.policy_learning = PolicyLearning(self.policy, policy_gradient, learned, self._search_seed)
+
+    def policies(self) -> Policies:
+        return Policies(self.policy, exploring=self.policy_learning.exploring, prepare=self.policy_gradient.prepare)
+
+    def setup(self, stage: str) -> None:
+        check_policy_precision(self)
+        super().setup(stage)
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
@@ -92,28 +113,36 @@ class PlanetPhase3(LearnsPolicy):
             if "planner.value.scale" in weights and "policy_gradient.log_std" not in weights:
                 self.policy_gradient.value.rescale(weights["planner.value.scale"].item())
 
+    def on_train_batch_start(self, batch: OnPolicyBatch, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        if batch_idx == 0:
+            self.policy_gradient.begin(self.current_epoch)
+
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
+        value, of_value = self.policy_learning.value_loss(batch.steps)
+        policy, of_policy = self.policy_learning.policy_loss(batch.steps, self.trainer.strategy)
+        self.log_dict(of_value | of_policy | {"train/ppo_steps": float(batch.ppo_steps)}, batch_size=1)
         self._log_progress(batch)
-        return self.value_loss(batch) + self.policy_loss(batch)
+        return value + policy
+
+    def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        if self.trainer.state.fn == "fit":
+            self.log("val/ppo_steps", float(self._rollouts().ppo_steps), batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = [{"params": list(self._part(name).parameters()), **given} for name, given in self.tuned.items()]
-        learner = [parameter for parameter in self.policy_gradient.parameters() if parameter.requires_grad]
-        groups.append({"params": learner, **self.value_options})
+        groups.append({"params": self.policy_gradient.parameters(), **self.value_options})
         return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of each group apart; while only the value learns, momentum must not move the rest."""
+        """Clip the gradients of each group separately; while only the value learns, momentum must not move the rest."""
         if self.policy_gradient.stopped:
-            for parameter in self.policy_parameters():
+            for parameter in self.policy_learning.parameters:
                 parameter.grad = None
         clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def policy_parameters(self) -> list[nn.Parameter]:
-        std = [self.policy_gradient.log_std] if self.policy_gradient.log_std.requires_grad else []
-        return [parameter for name in self.tuned for parameter in self._part(name).parameters()] + std
 
     def _part(self, name: str) -> nn.Module:
         rssm = self.world_model.rssm
@@ -122,6 +151,9 @@ class PlanetPhase3(LearnsPolicy):
             "reward": self.world_model.reward_head,
             "transition": nn.ModuleList([rssm.input, rssm.recurrent, rssm.prior]),
         }[name]
+
+    def _search_seed(self) -> int:
+        return search_seed(self._rollouts().seed, self.current_epoch)
 
     def _freeze(self) -> None:
         for module in (self.world_model, self.planner):

@@ -1,4 +1,4 @@
-"""What all phases of PlaNet have in common: a planner that acts in a world model, and returns of whole episodes."""
+"""Base class of the phases of PlaNet: a planner that acts in a world model, and returns of whole episodes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.environment_data import EnvironmentData
 from lit_dcem.planet.data.evaluation_episodes import Evaluation
 from lit_dcem.planet.data.on_policy import OnPolicyBatch
+from lit_dcem.planet.data.policies import Policies
 from lit_dcem.planet.data.rollouts import RolloutBatch
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
@@ -23,17 +23,17 @@ from lit_dcem.training.ranks import gathered
 
 Kind = TypeVar("Kind", bound=EnvironmentData)
 COUNTS = ("simulator_steps", "agent_steps", "episodes", "diverged")
-"""of a batch: how far its process has come"""
+"""of a batch: the progress of its process"""
 
 
 class Planet(pl.LightningModule):
-    """Plans every action in a world model; each phase says what learns, and from which data.
+    """Plans every action in a world model; subclasses define what learns, and from which data.
 
     Logs
 
     - ``train/return`` of the episodes that ended in an epoch, exploration noise included; ``val/return``, without noise
     - ``train/simulator_steps`` (action repeat included) and ``train/agent_steps``, ``train/episodes`` and
-      ``train/diverged``, summed over processes, which tell where on the way a loss or return was
+      ``train/diverged``, summed over processes, to draw losses and returns against
     - ``speed/steps_per_second`` of the simulator over an epoch with everything in it, and the shares of its time for
       ``speed/plan``, ``speed/environment`` and ``speed/model`` (the update)
     - ``val/seconds_per_decision``, for all evaluation episodes at once
@@ -60,7 +60,6 @@ class Planet(pl.LightningModule):
         planner.check_sizes(world_model)
         self.world_model = world_model
         self.planner = planner
-        self.scale = ObservationScale(world_model.rssm.observation_dim)
         self.train_return = MeanMetric()
         self.evaluation_return = MeanMetric()
         self._spent = Spent()
@@ -69,7 +68,11 @@ class Planet(pl.LightningModule):
     @property
     def policy(self) -> ModelPolicy:
         """Acts by planning with the world model as it is."""
-        return ModelPolicy(self.world_model, self.planner, self.scale)
+        return ModelPolicy(self.world_model, self.planner)
+
+    def policies(self) -> Policies:
+        """What acts in the data."""
+        return Policies(self.policy)
 
     def setup(self, stage: str) -> None:
         check_precision(self)
@@ -78,7 +81,7 @@ class Planet(pl.LightningModule):
         if ours != rollouts.sizes:
             rule = f"The world model must have the sizes of {rollouts.env}, {_listed(rollouts.sizes)}"
             raise UsageError(f"{rule}, got {_listed(ours)}.")
-        rollouts.connect(self.policy)
+        rollouts.connect(self.policies())
 
     def on_train_epoch_start(self) -> None:
         self._spent = Spent(self._rollouts().simulator_steps)
@@ -124,13 +127,13 @@ class Planet(pl.LightningModule):
             )
 
     def _log_progress(self, batch: RolloutBatch | OnPolicyBatch) -> None:
-        """How far the rollouts are, and what their episodes returned."""
+        """Progress of the rollouts, and returns of their episodes."""
         counts = {f"train/{name}": float(getattr(batch, name)) for name in COUNTS}
         self.log_dict(counts, batch_size=1, sync_dist=True, reduce_fx="sum")
         self.train_return.update(batch.returns)
 
     def _log_axis(self, **options: Any) -> None:
-        """Lightning takes what is called step for where the other metrics of the same moment stand."""
+        """Lightning plots the metrics of one call over the value named step."""
         steps = float(self._rollouts().simulator_steps)
         self.log("step", steps, batch_size=1, sync_dist=True, reduce_fx="sum", **options)
 

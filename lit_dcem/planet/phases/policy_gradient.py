@@ -1,9 +1,10 @@
-"""What PPO learns beside a planner: a value network and a standard deviation; and its loss, from `ppo`."""
+"""Value network and losses of PPO for a planner that acts as a Gaussian policy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_dcem.planet.data.trajectories import Trajectories
+from lit_dcem.planet.data.transitions import Transitions
 from lit_dcem.planet.model.belief import Belief, Gaussian, kl_divergence
 from lit_dcem.planet.model.value import ValueHead
 from lit_dcem.planet.phases import ppo
@@ -18,8 +20,6 @@ from lit_dcem.planet.planning.problem import Rest
 
 Plan = Callable[[Belief, Rest | None], Tensor]
 """plan at each belief ``[E, size]``, given the rest of the one before if plans are kept: ``[E, H, A]``"""
-KEPT = ("deter", "stoch", "sample", "mean", "rest", "rest_counts")
-"""what updates want of the states of a `PlanPolicy`"""
 
 
 class PolicyGradientLoss(NamedTuple):
@@ -28,7 +28,6 @@ class PolicyGradientLoss(NamedTuple):
     policy: ppo.PolicyLoss
     kl: Float[Tensor, ""]
     """KL(policy that acted || policy as it is), exact, in nats"""
-    entropy: Float[Tensor, ""]
 
 
 class PolicyGradient(nn.Module):
@@ -37,21 +36,20 @@ class PolicyGradient(nn.Module):
     Args:
         value: of a belief; its sizes must be those of the world model.
         action_dim: A.
-        std: standard deviation of actions in [-1, 1], the first one if it is learned (paper: 0.1).
-        learn_std: learn it, one number for each of the A.
+        std: standard deviation of actions in [-1, 1] (paper: 0.1).
         clip: range of the ratio of densities (paper: 0.2).
         discount: of the rewards of decisions (paper: 0.99).
-        trace: lambda of the advantages (paper: 0.95).
+        gae_lambda: lambda of the advantages (paper: 0.95).
         value_coefficient: weight of the value's loss (paper: 0.5).
-        entropy_coefficient: weight of the entropy; of use if the std is learned.
         max_kl: once the policy of a batch is further than this from the one that acted, in nats, only the value learns
-            until the next episodes; if not given, all passes count.
-        value_steps: so many PPO steps come first, in which only the value learns.
+            until the next episodes; if not given, the policy learns in all passes.
+        value_steps: number of PPO steps at the beginning in which only the value learns.
 
     Raises:
         ValueError: an option out of range.
     """
 
+    log_std: Tensor
     stopped: Tensor
 
     def __init__(
@@ -59,25 +57,23 @@ class PolicyGradient(nn.Module):
         value: ValueHead,
         action_dim: int,
         std: float = 0.1,
-        learn_std: bool = False,
         clip: float = 0.2,
         discount: float = 0.99,
-        trace: float = 0.95,
+        gae_lambda: float = 0.95,
         value_coefficient: float = 0.5,
-        entropy_coefficient: float = 0.0,
         max_kl: float | None = None,
         value_steps: int = 0,
     ) -> None:
         super().__init__()
         positive = {"std": std, "clip": clip, "max_kl": 1.0 if max_kl is None else max_kl}
-        _check(positive, value_coefficient=value_coefficient, entropy_coefficient=entropy_coefficient)
-        if action_dim < 1 or value_steps < 0 or not (0 <= discount <= 1 and 0 <= trace <= 1):
-            rule = "action_dim must be at least 1, value_steps at least 0, discount and trace between 0 and 1"
-            raise ValueError(f"{rule}, got {action_dim}, {value_steps}, {discount} and {trace}.")
+        _check(positive, value_coefficient=value_coefficient)
+        if action_dim < 1 or value_steps < 0 or not (0 <= discount <= 1 and 0 <= gae_lambda <= 1):
+            rule = "action_dim must be at least 1, value_steps at least 0, discount and gae_lambda between 0 and 1"
+            raise ValueError(f"{rule}, got {action_dim}, {value_steps}, {discount} and {gae_lambda}.")
         self.value = value
-        self.log_std = nn.Parameter(torch.full((action_dim,), math.log(std)), requires_grad=learn_std)
-        self.clip, self.discount, self.trace = clip, discount, trace
-        self.value_coefficient, self.entropy_coefficient = value_coefficient, entropy_coefficient
+        self.register_buffer("log_std", torch.full((action_dim,), math.log(std)))
+        self.clip, self.discount, self.gae_lambda = clip, discount, gae_lambda
+        self.value_coefficient = value_coefficient
         self.max_kl, self.value_steps = max_kl, value_steps
         self.register_buffer("stopped", torch.tensor(False))  # in checkpoints, as a step may be resumed in its middle
 
@@ -91,8 +87,8 @@ class PolicyGradient(nn.Module):
         self.stopped.fill_(ppo_step < self.value_steps)
 
     @torch.no_grad()
-    def prepare(self, trajectories: Trajectories) -> dict[str, Tensor]:
-        """What updates need to know of each step, from trajectories of a `PlanPolicy`: ``[T, E, ...]``."""
+    def prepare(self, trajectories: Trajectories) -> Transitions:
+        """What updates learn from, made out of trajectories of a `PlanPolicy`."""
         states, counts = trajectories.states, trajectories.counts
         std = self.std.to(states["mean"].device)
         advantages = ppo.generalized_advantages(
@@ -102,42 +98,49 @@ class PolicyGradient(nn.Module):
             trajectories.terminated,
             trajectories.truncated,
             self.discount,
-            self.trace,
+            self.gae_lambda,
         )
-        return {
-            **{name: states[name] for name in KEPT if name in states},
-            "std": std.expand_as(states["mean"]).clone(),
-            "log_density": ppo.log_density(states["sample"], states["mean"], std),
-            "returns": advantages + states["value"],
-            "advantages": ppo.standardized(advantages, counts),
-            "counts": counts,
-        }
+        return Transitions(
+            deter=states["deter"],
+            stoch=states["stoch"],
+            sample=states["sample"],
+            mean=states["mean"],
+            std=std.expand_as(states["mean"]).clone(),
+            log_density=ppo.log_density(states["sample"], states["mean"], std),
+            returns=advantages + states["value"],
+            advantages=ppo.standardized(advantages, counts),
+            counts=counts,
+            rest=states.get("rest"),
+            rest_counts=states.get("rest_counts"),
+        )
 
-    def policy_loss(self, steps: dict[str, Tensor], plan: Plan) -> PolicyGradientLoss:
-        """Loss of the policy on steps ``[K, E, ...]``.
+    def policy_loss(self, transitions: Transitions, plan: Plan) -> PolicyGradientLoss:
+        """Loss of the policy on K steps of time.
 
         The E environments of one time are given to ``plan`` together, as when they were acted in: what is computed is
         then the same to the last bit, and before the first update every ratio is 1.
         """
-        times = zip(*(steps[name].unbind() for name in KEPT if name in steps), strict=True)
-        means = torch.stack([plan(Belief(*time[:2]), Rest(*time[4:]) if time[4:] else None)[:, 0] for time in times])
-        densities = ppo.log_density(steps["sample"], means, self.std)
-        old = steps["log_density"], steps["advantages"], steps["counts"]
-        moved = kl_divergence(Gaussian(steps["mean"], steps["std"]), Gaussian(means, self.std.expand_as(means)))
+        steps = transitions
+        means = torch.stack([plan(*at)[:, 0] for at in _plannable(steps)])
+        ratios = ppo.log_density(steps.sample, means, self.std), steps.log_density
+        moved = kl_divergence(Gaussian(steps.mean, steps.std), Gaussian(means, self.std.expand_as(means)))
         return PolicyGradientLoss(
-            ppo.clipped_policy_loss(densities, *old, self.clip),
-            ppo.mean_of(moved.detach(), steps["counts"]),
-            ppo.entropy(self.std),
+            ppo.clipped_policy_loss(*ratios, steps.advantages, steps.counts, self.clip),
+            ppo.mean_of(moved.detach(), steps.counts),
         )
 
-    def value_loss(self, steps: dict[str, Tensor]) -> Float[Tensor, ""]:
-        """Loss of the value network on steps ``[K, E, ...]``."""
-        values = self.value(Belief(steps["deter"], steps["stoch"]))
-        return ppo.value_loss(values, steps["returns"], steps["counts"])
+    def value_loss(self, transitions: Transitions) -> Float[Tensor, ""]:
+        """Loss of the value network on steps of any shape."""
+        values = self.value(Belief(transitions.deter, transitions.stoch))
+        return ppo.value_loss(values, transitions.returns, transitions.counts)
 
-    def weighted(self, parts: PolicyGradientLoss) -> Float[Tensor, ""]:
-        """What the policy minimises."""
-        return parts.policy.loss - self.entropy_coefficient * parts.entropy
+
+def _plannable(steps: Transitions) -> Iterator[tuple[Belief, Rest | None]]:
+    """What the plans of each time depended on."""
+    rests: Iterable[Rest | None] = repeat(None)
+    if steps.rest is not None and steps.rest_counts is not None:
+        rests = map(Rest, steps.rest.unbind(), steps.rest_counts.unbind())
+    return zip(map(Belief, steps.deter.unbind(), steps.stoch.unbind()), rests, strict=False)
 
 
 def _check(positive: dict[str, float], **weights: float) -> None:

@@ -17,13 +17,13 @@ def generalized_advantages(
     terminated: Bool[Tensor, " time *batch"],
     truncated: Bool[Tensor, " time *batch"],
     discount: float = 0.99,
-    trace: float = 0.95,
+    gae_lambda: float = 0.95,
 ) -> Float[Tensor, " time *batch"]:
     """Generalised advantage estimates (GAE, eq. 16), in which an end of the task is not a limit of time.
 
-    ``delta_t = r_t + discount * V(s_t+1) - V(s_t)``, summed with weights ``(discount * trace) ** k`` over the steps
-    that follow in the same episode. After ``terminated`` nothing follows, and V(s_t+1) counts as 0; after ``truncated``
-    (or where the tensors end) V(s_t+1) stands for what would have followed.
+    ``delta_t = r_t + discount * V(s_t+1) - V(s_t)``, summed with weights ``(discount * gae_lambda) ** k`` over the
+    steps that follow in the same episode. After ``terminated`` nothing follows, and V(s_t+1) counts as 0; after
+    ``truncated`` (or where the tensors end) V(s_t+1) stands for what would have followed.
 
     Args:
         rewards: of step t.
@@ -32,18 +32,18 @@ def generalized_advantages(
         terminated: the task was over after step t.
         truncated: the episode was cut off after step t.
         discount: of rewards (paper: 0.99).
-        trace: lambda of GAE (paper: 0.95).
+        gae_lambda: lambda of GAE (paper: 0.95).
 
     Raises:
-        ValueError: tensors of different shapes, or a discount or trace outside [0, 1].
+        ValueError: tensors of different shapes, or a discount or gae_lambda outside [0, 1].
     """
     shapes = {tuple(each.shape) for each in (rewards, values, next_values, terminated, truncated)}
     if len(shapes) > 1:
         raise ValueError(f"Rewards, values and ends of episodes must have one shape, got {sorted(shapes)}.")
-    if not (0 <= discount <= 1 and 0 <= trace <= 1):
-        raise ValueError(f"discount and trace must be between 0 and 1, got {discount} and {trace}.")
+    if not (0 <= discount <= 1 and 0 <= gae_lambda <= 1):
+        raise ValueError(f"discount and gae_lambda must be between 0 and 1, got {discount} and {gae_lambda}.")
     deltas = rewards + discount * next_values * ~terminated - values
-    decays = discount * trace * ~(terminated | truncated)
+    decays = discount * gae_lambda * ~(terminated | truncated)
     advantages, following = torch.empty_like(deltas), torch.zeros_like(deltas[:1]).squeeze(0)
     for t in range(len(deltas) - 1, -1, -1):
         following = deltas[t] + decays[t] * following
@@ -57,11 +57,6 @@ def log_density(
     """Logarithm of the density of a diagonal Gaussian; ``std`` broadcasts."""
     standard = (points - mean) / std
     return (-0.5 * standard.square() - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
-
-
-def entropy(std: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
-    """Entropy of a diagonal Gaussian, in nats."""
-    return (0.5 + 0.5 * math.log(2 * math.pi) + std.log()).sum(-1)
 
 
 class PolicyLoss(NamedTuple):

@@ -1,4 +1,4 @@
-"""How the value at a planner's horizon is learned, by TD(lambda) on a replay, and how much it is trusted."""
+"""Learning of the value at a planner's horizon by TD(lambda) on a replay, and of how much to trust it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def lambda_returns(
     first: Bool[Tensor, "time batch"],
     terminated: Float[Tensor, "time batch"],
     discount: float = 0.99,
-    trace: float = 0.95,
+    td_lambda: float = 0.95,
 ) -> Float[Tensor, "*heads time batch"]:
     """TD(lambda) targets of the value of each row, in sequences that run across the ends of episodes.
 
     With reward t that came with row t (Sutton & Barto, 2nd ed., eq. 12.18)::
 
-        G_t = reward_t+1 + discount * ((1 - trace) * V_t+1 + trace * G_t+1)
+        G_t = reward_t+1 + discount * ((1 - td_lambda) * V_t+1 + td_lambda * G_t+1)
 
     Where the next row is first in an episode, or there is none, G is V: the value stands for what was cut off. Where
     the task is over both are 0.
@@ -44,19 +44,19 @@ def lambda_returns(
         first: where an episode begins.
         terminated: 1 where the task is over.
         discount: of the rewards of later steps.
-        trace: lambda; 0 looks one step ahead, 1 as far as the sequence goes.
+        td_lambda: 0 looks one step ahead, 1 as far as the sequence goes.
     """
     values = values * (1 - terminated)
     targets, following = [values[..., -1, :]], values[..., -1, :]
     for t in range(len(rewards) - 2, -1, -1):
-        ahead = torch.lerp(values[..., t + 1, :], following, trace)
+        ahead = torch.lerp(values[..., t + 1, :], following, td_lambda)
         following = torch.where(first[t + 1], values[..., t, :], rewards[t + 1] + discount * ahead)
         targets.append(following)
     return torch.stack(targets[::-1], -2)
 
 
 def told(first: Bool[Tensor, "time batch"], terminated: Float[Tensor, "time batch"]) -> Bool[Tensor, "time batch"]:
-    """Rows that tell of what follows them: one that ends its episode or sequence does only where the task is over."""
+    """Rows with a known future: the last row of an episode or sequence has one only where the task is over."""
     goes_on = torch.cat([~first[1:], torch.zeros_like(first[:1])])
     return goes_on | (terminated > 0)
 
@@ -104,15 +104,15 @@ class ValueLearning(nn.Module):
 
     Args:
         discount: of the rewards of later decisions.
-        trace: lambda of the targets.
+        td_lambda: lambda of the targets.
         imagined_steps: K, at most the length of a sequence less one.
         num_windows: posteriors an update, drawn at random, that K priors each are imagined from.
         target_decay: of the slow copy, an update.
-        held_back: every so-many-th episode is for the accuracy alone; the value does not weigh before the first one.
-            That one had better not be a seed episode: random actions leave little to explain.
-        measured_episodes: so many of the latest of them are measured.
+        held_back: N; every Nth episode is for the accuracy alone, and the value has no weight before the first of
+            them. Choose N so that this is not a seed episode: random actions leave little to explain.
+        measured_episodes: how many of the latest of them are measured.
         measure_interval: in updates.
-        smoothing: share of its way that the weight goes to the latest accuracy.
+        smoothing: how far the weight moves towards the latest accuracy, from 0 to 1.
         options: of the optimizer, for the value's group, by name.
 
     Raises:
@@ -124,7 +124,7 @@ class ValueLearning(nn.Module):
     def __init__(
         self,
         discount: float = 0.99,
-        trace: float = 0.95,
+        td_lambda: float = 0.95,
         imagined_steps: int = 6,
         num_windows: int = 32,
         target_decay: float = 0.99,
@@ -135,7 +135,7 @@ class ValueLearning(nn.Module):
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        shares = {"discount": discount, "trace": trace, "target_decay": target_decay, "smoothing": smoothing}
+        shares = {"discount": discount, "td_lambda": td_lambda, "target_decay": target_decay, "smoothing": smoothing}
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {share}.")
@@ -143,7 +143,7 @@ class ValueLearning(nn.Module):
         if held_back < 2 or imagined_steps < 0:
             rule = "held_back must be at least 2 and imagined_steps at least 0"
             raise ValueError(f"{rule}, got {held_back} and {imagined_steps}.")
-        self.discount, self.trace, self.target_decay, self.smoothing = shares.values()
+        self.discount, self.td_lambda, self.target_decay, self.smoothing = shares.values()
         self.imagined_steps, self.num_windows, self.held_back = imagined_steps, num_windows, held_back
         self.measured_episodes, self.measure_interval = measured_episodes, measure_interval
         self.options = options or {}
@@ -183,7 +183,7 @@ class ValueLearning(nn.Module):
     @torch.no_grad()
     def _targets(self, posteriors: Belief, sequences: Sequences) -> Float[Tensor, "heads time batch"]:
         ends = sequences.first, sequences.terminated
-        return lambda_returns(sequences.rewards, self.target(posteriors), *ends, self.discount, self.trace)
+        return lambda_returns(sequences.rewards, self.target(posteriors), *ends, self.discount, self.td_lambda)
 
     def _held(self, sequences: Sequences) -> Bool[Tensor, "time batch"]:
         return (sequences.episode + 1) % self.held_back == 0
@@ -212,7 +212,7 @@ class ValueLearning(nn.Module):
         return torch.stack(sums).to(returns)
 
     def trust(self, value: ValueEnsemble, moments: Float[Tensor, " moments"]) -> None:
-        """Move the value's weight towards its accuracy, if the returns vary at all."""
+        """Move the value's weight towards its accuracy; without effect if the returns do not vary."""
         count, returns, returns_squared, errors, errors_squared = moments.tolist()
         if count == 0:
             return

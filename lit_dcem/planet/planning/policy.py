@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lit_dcem.envs.policy import PolicyState
 from lit_dcem.planet.model.belief import Belief
-from lit_dcem.planet.model.observation_scale import ObservationScale
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.planner import ModelPlanner
 
@@ -24,7 +23,6 @@ class ModelPolicy:
 
     model: WorldModel
     planner: ModelPlanner
-    scale: ObservationScale
     generator: torch.Generator | None = None
     """the source of all noise, on the model's device; torch's global generator if none is given"""
 
@@ -55,7 +53,5 @@ class ModelPolicy:
         belief = self.model.rssm.initial(len(first))
         if state is not None:
             belief = Belief(*(state[name].to(weight.device) for name in Belief._fields))
-        observations = self.scale(observations.to(weight))
-        options = {"first": first.to(weight.device), "generator": self.generator}
-        posterior, _ = self.model.rssm.observe(belief, actions.to(weight), observations, **options)
-        return posterior.belief
+        seen = actions.to(weight), observations.to(weight)
+        return self.model.observe(belief, *seen, first=first.to(weight.device), generator=self.generator)
