@@ -1,4 +1,4 @@
-"""Speed of the cartpole experiment as its configs have it: training updates and plans. See README.md."""
+"""Measure training updates and plans of the cartpole experiment with its shipped configs. See README.md."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from lit_dcem.cartpole.states import initial_states, validation_states
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STATES = {"cartpole": 16, "cartpole_paper": 1}
-"""states an update, of each config"""
+"""states an update in each config"""
 
 
 def main() -> None:
-    """Measure both configs, print a table, and write it if asked to."""
+    """Measure both configs, print a table, and write it to ``--out`` if given."""
     args = parse(options(__doc__, rounds=15))
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     rows: list[Row] = []
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def cases(config: str, num_states: int) -> Iterator[Case]:
-    """A training update, and a plan for each of the 100 validation states."""
+    """Make the cases of a config: a training update, and plans for the 100 validation states."""
     module = built(config)
     states = initial_states(num_states, torch.Generator().manual_seed(0))
     update = updates(module, states)
@@ -60,14 +60,14 @@ def cases(config: str, num_states: int) -> Iterator[Case]:
 
 
 def built(config: str) -> CartpoleEmbedding:
-    """The module of a shipped config."""
+    """Build the module of a shipped config."""
     sys.argv = sys.argv[:1]
     arguments = ["--config", str(CONFIGS / f"{config}.yaml"), "--trainer.accelerator=cpu"]
     return LightningCLI(args=arguments, run=False, save_config_callback=None).model
 
 
 def updates(module: CartpoleEmbedding, states: Tensor) -> Work:
-    """What a training step does: loss, gradients, clipping, Adam."""
+    """Make a training update: loss, gradients, clipping, Adam."""
     parameters = list(module.decoder.parameters())
     optimizer = torch.optim.Adam(parameters, lr=1e-6)
 
@@ -81,13 +81,13 @@ def updates(module: CartpoleEmbedding, states: Tensor) -> Work:
 
 
 def network_update(module: CartpoleEmbedding, states: Tensor, num_candidates: int) -> Work:
-    """Forward and backward of the decoder on as many candidates, without search and dynamics."""
+    """Make a forward and backward pass of the decoder on ``num_candidates``, without search and dynamics."""
     latents = torch.zeros(len(states), num_candidates, module.decoder.latent_dim)
     return lambda: module.decode(latents).sum().backward()
 
 
 def stepping(work: Work) -> Work:
-    """The same work with the rollout written as the definition has it, a loop over `step` and `reward`."""
+    """Make the same work with the rollout written as in its definition, a loop over `step` and `reward`."""
 
     def cost(states: Tensor, forces: Tensor) -> Tensor:
         state = states.unsqueeze(-2).expand(*forces.shape[:-1], 5)

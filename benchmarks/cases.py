@@ -1,4 +1,4 @@
-"""The pieces of work that are timed, and what is measured without a clock: accuracy and memory."""
+"""Cases of the solver benchmark: work to time, and measurements of accuracy and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Solve = Callable[[Objective, Tensor, Tensor], Tensor]
 
 
 def lml_cases() -> Iterator[Case]:
-    """Time the projection, forward + backward, on standard normal scores: what standardised values look like."""
+    """Make cases of the projection, forward + backward, on standard normal scores, like standardised values."""
     for shape, k in LML_SHAPES:
         scores, cotangent = _scores_and_cotangent(shape)
         peers = {name: partial(_pull_back, project, scores, k, cotangent) for name, project in PROJECTIONS.items()}
@@ -28,7 +28,7 @@ def lml_cases() -> Iterator[Case]:
 
 
 def lml_accuracy() -> Iterator[dict[str, object]]:
-    """Worst errors against float64 bisection, of the weights, of their sum over k, and of the gradient."""
+    """Measure worst errors of the weights, of their sum over k and of the gradient, against float64 bisection."""
     for shape, k in LML_SHAPES:
         scores, cotangent = _scores_and_cotangent(shape)
         exact = partial(detached_bisection, steps=60)
@@ -45,7 +45,7 @@ def lml_accuracy() -> Iterator[dict[str, object]]:
 
 
 def dcem_cases() -> Iterator[Case]:
-    """100 one-dimensional problems on one network, with and without the gradient in its parameters."""
+    """Make cases of 100 one-dimensional problems on one network, with and without the gradient of its parameters."""
     peers = {name: partial(dcem_by, project) for name, project in PROJECTIONS.items()}
     yield _solver_case("dcem forward + backward", True, _our_dcem, peers)
     yield _solver_case("dcem forward", False, _our_dcem, peers)
@@ -54,7 +54,7 @@ def dcem_cases() -> Iterator[Case]:
 
 
 def dcem_memory() -> Iterator[dict[str, object]]:
-    """Peak of forward + backward on the same problems as the iterations grow, plain and checkpointed."""
+    """Measure peak memory of forward + backward on the same problems as iterations grow, plain and checkpointed."""
     net = _network(2)
     for checkpoint in (False, True):
         peaks = {}
@@ -65,7 +65,7 @@ def dcem_memory() -> Iterator[dict[str, object]]:
 
 
 def update_cases(compiled: bool) -> Iterator[Case]:
-    """One update of energy regression with the paper's settings: one point, gradients clipped at 1, Adam."""
+    """Make cases of one regression update with the paper's settings: one point, gradients clipped at 1, Adam."""
     ours = _update(_our_dcem)
     peers = {name: _update(partial(dcem_by, project)) for name, project in PROJECTIONS.items()}
     floor = partial(_network_alone, _network(3), 1, True, True)
@@ -85,7 +85,7 @@ def _solver_case(what: str, with_grad: bool, ours: Solve, peers: Mapping[str, So
 
 
 def _solve(solve: Solve, net: nn.Module, with_grad: bool) -> object:
-    """Minimise the energy for each x of a grid; the loss is the square of the answers."""
+    """Minimise the energy for each x of a grid; the loss is the sum of the squared answers."""
     objective = _energy(net, torch.linspace(0, 6, NUM_PROBLEMS).unsqueeze(1))
     with torch.set_grad_enabled(with_grad):
         answer = solve(objective, torch.zeros(NUM_PROBLEMS, 1), torch.ones(NUM_PROBLEMS, 1))
@@ -93,7 +93,7 @@ def _solve(solve: Solve, net: nn.Module, with_grad: bool) -> object:
 
 
 def _network_alone(net: nn.Module, num_problems: int, with_grad: bool, with_answer: bool) -> object:
-    """Do the network passes of a solve and nothing else; at the end the solver evaluates its answer, too."""
+    """Run only the network passes of a solve, including the one on the answer if ``with_answer``."""
     points = torch.zeros(num_problems, NUM_CANDIDATES, 2, requires_grad=with_grad)
     with torch.set_grad_enabled(with_grad):
         values = torch.stack([net(points) for _ in range(NUM_ITERATIONS)])
@@ -136,7 +136,7 @@ def _network(num_hidden: int) -> nn.Sequential:
 
 
 def _energy(net: nn.Module, x: Tensor) -> Objective:
-    """``E(x, y)`` as an objective of y: ``x [B, 1]``, candidates ``[B, N, 1]``, values ``[B, N]``."""
+    """Make ``E(x, y)`` an objective of y: ``x [B, 1]``, candidates ``[B, N, 1]``, values ``[B, N]``."""
 
     def objective(candidates: Tensor) -> Tensor:
         return net(torch.cat([x.unsqueeze(1).expand_as(candidates), candidates], -1)).squeeze(-1)
@@ -150,7 +150,7 @@ def _scores_and_cotangent(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _pull_back(project: Projection, scores: Tensor, k: int, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weights, and the gradient of the scores for one of the weights."""
+    """Return the weights, and the gradient of the scores for a cotangent of the weights."""
     weights = project(scores, k)
     (gradient,) = torch.autograd.grad(weights, scores, cotangent)
     return weights.detach(), gradient

@@ -1,4 +1,4 @@
-"""PlaNet's embedded controller: seconds a decision, and time and memory of learning through it. See README.md."""
+"""Measure PlaNet's embedded controller: time of a decision, and time and memory of learning. See README.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-# Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
+# Torch reads these on import: idle OpenMP workers must not spin, and the profiler must not write to stderr.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
@@ -28,15 +28,15 @@ PARTS = ("decision", "decoder", "ppo")
 SMALL = Sizes(candidates=20, iterations=2, beliefs=2, times=2, envs=2)
 LARGE = {"beliefs": 64, "iterations": 10}
 SHARE = 16
-"""the estimate for the large decoder step is so many times what so many times fewer beliefs need"""
+"""the estimate for the large decoder step is 16 times the peak with 16 times fewer beliefs"""
 LIMIT = 20e9
-"""bytes that the large step may be expected to need; above, it is not measured"""
+"""bytes; the large step is not measured if its estimate is above this limit"""
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def main() -> None:
-    """Measure what was asked for, print it, and write it if asked to."""
+    """Measure the selected parts, print tables, and write them to ``--out`` if given."""
     args = _parse()
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def cases(sizes: Sizes, parts: list[str], precisions: list[str], small: bool) -> Iterator[Case]:
-    """Decisions in each precision, a decoder step, an update of PPO."""
+    """Make the cases of the selected parts: decisions in each precision, a decoder step, a PPO update."""
     if "decision" in parts:
         model = WorldModel(OBSERVATIONS, ACTIONS)
         searches = quick_searches() if small else SEARCHES
@@ -70,7 +70,7 @@ def cases(sizes: Sizes, parts: list[str], precisions: list[str], small: bool) ->
 
 
 def memories(sizes: Sizes, parts: list[str], precisions: list[str]) -> Iterator[dict[str, Any]]:
-    """Peaks of a decoder step and of an update of PPO, by each way."""
+    """Measure peak memory of a decoder step and a PPO update with each method."""
     if "decoder" in parts:
         yield from _peaks(f"decoder step, {sizes.beliefs} beliefs", decoder_works(sizes, precisions))
     if "ppo" in parts:
@@ -78,9 +78,9 @@ def memories(sizes: Sizes, parts: list[str], precisions: list[str]) -> Iterator[
 
 
 def large_memory(sizes: Sizes, small: bool) -> Iterator[dict[str, Any]]:
-    """Peaks of a decoder step of the paper's preset: estimated from fewer beliefs, and with checkpoint measured.
+    """Estimate peak memory of a decoder step of the paper's preset from fewer beliefs; measure it with checkpoint.
 
-    The peak is in proportion to the beliefs, as all that a step allocates but a few kilobytes is.
+    Except for a few kilobytes, everything that a step allocates is proportional to the number of beliefs.
     """
     large = sizes if small else replace(sizes, **LARGE)
     large = replace(large, beliefs=max(large.beliefs, SHARE))
@@ -108,8 +108,8 @@ def _peaks(what: str, works: Mapping[str, Work]) -> Iterator[dict[str, Any]]:
 
 def _parse() -> argparse.Namespace:
     parser = options(__doc__, rounds=5, precisions=True)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts")
-    parser.add_argument("--large", action="store_true", help="also the memory of 64 beliefs and 10 iterations")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--large", action="store_true", help="also measure the memory of 64 beliefs and 10 iterations")
     return parse(parser)
 
 

@@ -1,4 +1,4 @@
-"""Learning through the embedded planner: a decoder step of PlaNet's phase 2, and an update of PPO in phase 3."""
+"""Cases of learning through the embedded planner: a decoder step of phase 2, and a PPO update of phase 3."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from lit_dcem.planet.planning.imagination import imagined_returns
 from lit_dcem.planet.planning.problem import Rest
 
 STD = 0.5
-"""of the first candidates, the planner's default"""
+"""standard deviation of the first candidates, the planner's default"""
 THROUGH = "through the search"
 WAYS: dict[str, dict[str, Any]] = {
     THROUGH: {},
     "checkpoint": {"checkpoint": True},
     "grad_iterations 1": {"grad_iterations": 1},
 }
-"""for the gradient to go through a search, as options of the solver; the paper's comes first"""
+"""options of the solver for each method of differentiating a search; the paper's comes first"""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a search, and of what is searched from."""
+    """Sizes of a search and of its batch."""
 
     candidates: int = 100
     elites: int = 10
     iterations: int = 5
     beliefs: int = 16
-    """of a decoder step"""
+    """number of beliefs in a decoder step"""
     times: int = 6
-    """of an update of PPO"""
+    """number of time steps in a PPO update"""
     envs: int = 10
-    """at each time"""
+    """number of environments at each time step"""
 
     @property
     def search(self) -> dict[str, int]:
-        """As options of the solver."""
+        """The sizes of a search as options of the solver."""
         return {
             "num_candidates": self.candidates,
             "num_elites": self.elites,
@@ -66,14 +66,14 @@ class Sizes:
 
 
 def decoder_case(sizes: Sizes, precisions: list[str]) -> Case:
-    """A decoder step through the search, against the other ways and plain tensors."""
+    """Make the case of a decoder step through the search, against the other methods and plain tensors."""
     works = decoder_works(sizes, precisions)
     what = f"decoder step, {sizes.beliefs} beliefs"
     return Case(what, works.pop(THROUGH), works, "imagination alone", _imagination(sizes, sizes.beliefs, 1))
 
 
 def decoder_works(sizes: Sizes, precisions: list[str]) -> dict[str, Work]:
-    """A decoder step by each way. At temperature 0 its loss is that of configs/cheetah_phase2_fast.yaml."""
+    """Make a decoder step for each method. At temperature 0, the loss is that of configs/cheetah_phase2_fast.yaml."""
     works = {name: decoder_step(sizes, **options) for name, options in WAYS.items()}
     hard = {"loss": EmbeddingLoss(answer=0.0, best=0.5, elites=0.5, num_elites=5), "temperature": 0.0}
     works["temperature 0, best and elites"] = decoder_step(sizes, **hard)
@@ -85,7 +85,7 @@ def decoder_works(sizes: Sizes, precisions: list[str]) -> dict[str, Work]:
 
 
 def decoder_step(sizes: Sizes, loss: EmbeddingLoss | None = None, precision: str = "float32", **options: Any) -> Work:
-    """Loss of phase 2 and its gradient in the decoder; the options are the solver's."""
+    """Make a decoder step: the loss of phase 2 and its gradient for the decoder. Options are passed to the solver."""
     planner = latent_planner(DCEM(**sizes.search, **BOUNDS, **options), precision)
     module = PlanetPhase2(WorldModel(OBSERVATIONS, ACTIONS), planner, loss=loss)
     belief, parameters = _beliefs(sizes.beliefs), list(planner.decoder.parameters())
@@ -93,14 +93,14 @@ def decoder_step(sizes: Sizes, loss: EmbeddingLoss | None = None, precision: str
 
 
 def ppo_case(sizes: Sizes, precisions: list[str]) -> Case:
-    """An update of PPO through the search, against the other ways and plain tensors."""
+    """Make the case of a PPO update through the search, against the other methods and plain tensors."""
     works = ppo_works(sizes, precisions)
     what = f"PPO update, {sizes.times} x {sizes.envs} steps"
     return Case(what, works.pop(THROUGH), works, "imagination alone", _imagination(sizes, sizes.envs, sizes.times))
 
 
 def ppo_works(sizes: Sizes, precisions: list[str]) -> dict[str, Work]:
-    """An update by each way. At temperature 0 the decoder alone learns, by the answer alone."""
+    """Make a PPO update for each method. At temperature 0, only the decoder learns, through the answer."""
     works = {name: _ppo_update(sizes, **options) for name, options in WAYS.items()}
     works["temperature 0, decoder alone"] = _ppo_update(sizes, temperature=0.0)
     if "bfloat16" in precisions:
@@ -110,11 +110,11 @@ def ppo_works(sizes: Sizes, precisions: list[str]) -> dict[str, Work]:
 
 
 def _ppo_update(sizes: Sizes, precision: str = "float32", **options: Any) -> Work:
-    """The policy's loss and its gradient in the decoder and, if any reaches it, the reward head."""
+    """Make a PPO update: the policy loss and its gradient for the decoder and, if differentiable, the reward head."""
     planner = latent_planner(DCEM(**sizes.search, **BOUNDS, **options), precision)
     model, learner = WorldModel(OBSERVATIONS, ACTIONS), PolicyGradient(ValueHead(), ACTIONS)
     tuned = ("decoder", "reward") if planner.solver.is_differentiable else ("decoder",)
-    PlanetPhase3(model, planner, learner, {name: {} for name in tuned})  # freezes all that is not tuned
+    PlanetPhase3(model, planner, learner, {name: {} for name in tuned})  # freezes everything that is not tuned
 
     def plan(belief: Belief, rest: Rest | None) -> Tensor:
         return planner.act(model, belief, 0, rest)
@@ -123,7 +123,7 @@ def _ppo_update(sizes: Sizes, precision: str = "float32", **options: Any) -> Wor
 
 
 def _policy_gradient(sizes: Sizes, learner: PolicyGradient, plan: Plan, parameters: list[Tensor]) -> Work:
-    """Of a batch whose actions were drawn around what is planned now."""
+    """Make a policy gradient on a batch whose actions were sampled around the current plan."""
     belief = _beliefs(sizes.times, sizes.envs)
     with torch.no_grad():
         mean = torch.stack([plan(Belief(*time), None)[:, 0] for time in zip(*belief, strict=True)])
@@ -136,7 +136,7 @@ def _policy_gradient(sizes: Sizes, learner: PolicyGradient, plan: Plan, paramete
 
 
 def _imagination(sizes: Sizes, num_beliefs: int, searches: int) -> Work:
-    """All that so many searches imagine, forward: nothing is drawn, decoded, weighed or differentiated."""
+    """Make the forward passes of imagination in the searches, without sampling, decoding, weighting or gradients."""
     model, batch = WorldModel(OBSERVATIONS, ACTIONS), (HORIZON, num_beliefs, sizes.candidates)
     belief = Belief(*(part.unsqueeze(1) for part in _beliefs(num_beliefs)))
     actions = 2 * torch.rand(*batch, ACTIONS) - 1
@@ -182,7 +182,7 @@ def _plain_search(sizes: Sizes, objective: Objective, problems: int) -> Tensor:
 
 
 def _plain_objective(plain: PlainModel, decoder: ActionDecoder, belief: Belief) -> Objective:
-    """Minus the returns of points ``[B, N, D]``, from beliefs ``[B, size]``."""
+    """Make the objective: minus the returns of points ``[B, N, D]``, from beliefs ``[B, size]``."""
 
     def objective(points: Tensor) -> Tensor:
         deter, stoch = (part.repeat_interleave(points.shape[1], 0) for part in belief)
@@ -192,7 +192,7 @@ def _plain_objective(plain: PlainModel, decoder: ActionDecoder, belief: Belief) 
 
 
 def _beliefs(*batch: int) -> Belief:
-    """Within the range of a GRU, and around zero."""
+    """Draw beliefs: the deterministic part within the range of a GRU, the stochastic part standard normal."""
     return Belief(2 * torch.rand(*batch, 200) - 1, torch.randn(*batch, 30))
 
 

@@ -1,4 +1,4 @@
-"""Interleaved timing, and the exact peak of memory on the CPU."""
+"""Interleaved timing, and exact peak memory on the CPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLE_SECONDS = 0.03
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work: done by us, by peers, and a floor (or yardstick) that it is divided by."""
+    """One piece of work, as done by us and by peers, and a floor (or yardstick) to divide the times by."""
 
     what: str
     ours: Work
@@ -30,7 +30,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """Ours against one peer: medians over the rounds, and the quartiles of the ratio to the peer."""
+    """Ours against one peer: medians over the rounds, and quartiles of the peer's time over ours."""
 
     what: str
     threads: int
@@ -46,7 +46,7 @@ class Row:
 
 
 def time_case(case: Case, threads: int, rounds: int) -> list[Row]:
-    """Time everything in turn, round by round: each ratio is of samples taken next to each other."""
+    """Time all works in turn, round by round, so that each ratio compares consecutive samples."""
     torch.set_num_threads(threads)
     clock, now = ("process CPU", time.process_time) if threads == 1 else ("wall", time.perf_counter)
     works = {"floor": case.floor, "ours": case.ours, **case.peers}
@@ -59,12 +59,12 @@ def time_case(case: Case, threads: int, rounds: int) -> list[Row]:
 
 
 def peak_bytes(work: Work) -> int:
-    """Return the most memory that torch held at once while working, beyond what it held before.
+    """Return the peak memory of torch during the work, in bytes, beyond what it held before.
 
-    The sum of all allocations and releases that the profiler reports, so it is exact and hardly depends on the run.
+    The peak is computed from all allocations and releases that the profiler reports, so it is exact and hardly varies.
     """
     work()
-    gc.collect()  # else what the first run left in cycles may be released in the second, and count as less memory
+    gc.collect()  # otherwise the second run may release cycles of the first, and seem to need less memory
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
     result = profiler.profiler
@@ -76,8 +76,8 @@ def peak_bytes(work: Work) -> int:
 
 
 def _repeats(work: Work) -> int:
-    """How often to repeat the work in one sample, for the clock to resolve it."""
-    if _sample(work, 1, time.perf_counter) > 10 * _SAMPLE_SECONDS:  # however much of that was the first call's
+    """Return how often to repeat the work in one sample for the clock to resolve it."""
+    if _sample(work, 1, time.perf_counter) > 10 * _SAMPLE_SECONDS:  # even if much of it is overhead of the first call
         return 1
     return max(1, round(_SAMPLE_SECONDS / _sample(work, 3, time.perf_counter)))
 
@@ -91,7 +91,7 @@ def _sample(work: Work, repeats: int, now: Callable[[], float]) -> float:
 
 def _row(case: Case, peer: str, threads: int, clock: str, samples: dict[str, list[float]]) -> Row:
     to_peer = _ratios(samples[peer], samples["ours"])
-    # A single round has no quartiles of its own.
+    # A single round has no quartiles, so count it twice.
     quarter, _, three_quarters = quantiles(to_peer if len(to_peer) > 1 else 2 * to_peer, n=4)
     return Row(
         what=case.what,

@@ -1,4 +1,4 @@
-"""The options that all benchmarks have in common."""
+"""Options that all benchmarks share."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def options(description: str | None, rounds: int, precisions: bool = False) -> argparse.ArgumentParser:
-    """A parser of ``--threads``, ``--rounds``, ``--quick`` and ``--out``, and of ``--precisions`` if there are any."""
+    """Make a parser of ``--threads``, ``--rounds``, ``--quick``, ``--out`` and, if asked for, ``--precisions``."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=count, nargs="+", default=[1, 2], help="1: process CPU time, else wall time")
-    parser.add_argument("--rounds", type=count, help=f"of ours, floor and peers in turn; {rounds} if not given")
+    parser.add_argument(
+        "--threads", type=count, nargs="+", default=[1, 2], help="1: process CPU time, otherwise wall time"
+    )
+    parser.add_argument("--rounds", type=count, help=f"rounds of ours, floor and peers in turn; {rounds} if not given")
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds and less work: a trial, not a result"
     )
-    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="where to write the numbers")
+    parser.add_argument("--out", type=output_file, metavar="FILE.json", help="file for the numbers")
     if precisions:
-        text = "float32 alone if not given where the processor multiplies bfloat16 slowly"
+        text = "both if not given, but only float32 if the processor multiplies bfloat16 slowly"
         parser.add_argument("--precisions", nargs="+", choices=list(PRECISIONS), help=text)
     parser.set_defaults(usual_rounds=rounds)
     return parser
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What was typed, with rounds and precisions filled in; a note says it if bfloat16 is left out."""
+    """Parse the command line and fill in rounds and precisions. Print a note if bfloat16 is left out."""
     args = parser.parse_args()
     args.rounds = args.rounds or (QUICK_ROUNDS if args.quick else args.usual_rounds)
     if "precisions" in args and args.precisions is None:
@@ -43,7 +45,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether the processor has instructions for it (AVX-512-BF16 or AMX); without them it is several times slower."""
+    """Return whether the processor has bfloat16 instructions (AVX-512-BF16 or AMX); others are several times slower."""
     return multiplies_bfloat16_faster(torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""What the solvers are measured against: the same methods, written plainly, and evotorch's CEM."""
+"""Peers of the solvers: plain implementations of the same methods, and evotorch's CEM."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Projection = Callable[[Tensor, int], Tensor]
 
 HAS_EVOTORCH = find_spec("evotorch") is not None
 
-# What the gradient in float32 needs, see README.md: it gets no better with more.
+# The float32 gradient needs this many and gains nothing from more; see README.md.
 BISECTION_STEPS = 24
 
 
 def unrolled_bisection(scores: Tensor, k: int, steps: int = BISECTION_STEPS) -> Tensor:
     """Solve the LML projection by bisection, with autograd through all of it.
 
-    Which half to keep has no derivative, so autograd alone would return the derivative of the first bracket. The Newton
-    step at the end puts that right: its derivative at the root is the implicit one, whatever went into it.
+    The choice of a half has no derivative, so autograd alone would return the derivative of the first bracket. The
+    Newton step at the end corrects this: its derivative at the root is the implicit one, whatever its input.
     """
     return _newton_step(scores, _bisect(scores, k, steps), k)
 
 
 def detached_bisection(scores: Tensor, k: int, steps: int = BISECTION_STEPS) -> Tensor:
-    """Do the same with the search left out of the graph: the quickest that bisection and plain autograd can be."""
+    """Do the same with the search left out of the graph, the fastest option with bisection and plain autograd."""
     with torch.no_grad():
         root = _bisect(scores, k, steps)
     return _newton_step(scores, root, k)
@@ -82,7 +82,7 @@ def cem_by_evotorch(
 
 
 def _bisect(scores: Tensor, k: int, steps: int) -> Tensor:
-    """Where the weights sum to k. At either end of the first bracket all weights are on the same side of k / n."""
+    """Find the offset at which weights sum to k. At each end of the first bracket, all are on one side of k / n."""
     uniform = torch.logit(torch.tensor(k / scores.shape[-1], dtype=scores.dtype))
     lower = uniform - scores.amax(-1, keepdim=True)
     upper = uniform - scores.amin(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What PlaNet's parts are measured against: the same arithmetic written plainly, torchrl, and matrix products alone."""
+"""Peers of PlaNet's parts: plain implementations of the same arithmetic, torchrl, and matrix products alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HORIZON = 12
 
 
 class PlainModel(nn.Module):
-    """An RSSM step by step: `GRUCell` on concatenated inputs, a reward in every step, no work saved."""
+    """A plain RSSM: `GRUCell` on concatenated inputs, a reward in every step, no optimisations."""
 
     def __init__(
         self, observation_dim: int, action_dim: int, deter: int = 200, stoch: int = 30, hidden: int = 200
@@ -37,7 +37,7 @@ class PlainModel(nn.Module):
         return deter, _gaussian(self.prior(deter))
 
     def returns(self, deter: Tensor, stoch: Tensor, actions: Tensor) -> Tensor:
-        """Of actions ``[N, H, A]``, from beliefs ``[N, size]``."""
+        """Return imagined returns ``[N]`` of actions ``[N, H, A]``, from beliefs ``[N, size]``."""
         total = torch.zeros(len(actions))
         for action in actions.unbind(1):
             deter, prior = self.step(deter, stoch, action)
@@ -61,13 +61,13 @@ class PlainModel(nn.Module):
 
 
 def likelihood(observation: Tensor, observations: Tensor, reward: Tensor, rewards: Tensor, kl: Tensor) -> Tensor:
-    """PlaNet's loss with its public weights."""
+    """Return PlaNet's loss with its published weights."""
     errors = (observation - observations).square().sum(-1).mean() + 10 * (reward - rewards).square().mean()
     return 0.5 * errors + kl.clamp(min=3).mean()
 
 
 def plain_plan(model: PlainModel, action_dim: int, candidates: int, elites: int, iterations: int) -> Tensor:
-    """CEM over the actions from zero, written plainly."""
+    """Plan by plain CEM over the actions, starting from zero; return the first action."""
     mean = torch.zeros(HORIZON, action_dim)
     std, deter, stoch = torch.ones_like(mean), torch.zeros(candidates, 200), torch.zeros(candidates, 30)
     for _ in range(iterations):
@@ -78,7 +78,7 @@ def plain_plan(model: PlainModel, action_dim: int, candidates: int, elites: int,
 
 
 def matrix_products(model: WorldModel, rows: int, dtype: torch.dtype, steps: int = HORIZON) -> Any:
-    """The matrix products of imagining so many sequences and their rewards, and nothing else: a floor."""
+    """Make a floor: only the matrix products of imagining ``rows`` sequences and their rewards."""
     rssm = model.rssm
     mlps = [rssm.input, rssm.prior]
     layers = [layer for mlp in mlps for layer in (mlp.first, *mlp.rest) if isinstance(layer, nn.Linear)]
@@ -99,12 +99,12 @@ def matrix_products(model: WorldModel, rows: int, dtype: torch.dtype, steps: int
 
 
 def torchrl_planner(model: PlainModel, action_dim: int, candidates: int, elites: int, iterations: int) -> Any:
-    """The CEMPlanner of torchrl over an environment that is the plain model; a call plans once."""
+    """Make torchrl's CEMPlanner over an environment that wraps the plain model. A call plans once."""
     tensordict, data, nn_ = (import_module(name) for name in ("tensordict", "torchrl.data", "tensordict.nn"))
     base: Any = import_module("torchrl.envs.model_based.common").ModelBasedEnvBase
 
     def step(deter: Tensor, stoch: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = (part.flatten(0, -2) for part in (deter, stoch, action))  # GRUCell wants a matrix
+        rows = (part.flatten(0, -2) for part in (deter, stoch, action))  # GRUCell takes matrices
         new, prior = model.step(*rows)
         drawn = prior.sample(torch.randn_like(prior.mean))
         reward = model.reward(torch.cat([new, drawn], -1))
@@ -157,7 +157,7 @@ class TorchrlModel(nn.Module):
 
 
 def our_plan(planner: ModelPlanner, model: WorldModel, num_envs: int = 1) -> Any:
-    """A call plans once for so many environments."""
+    """Make a work that plans once for ``num_envs`` environments."""
     belief, first = model.rssm.initial(num_envs), torch.ones(num_envs, dtype=torch.bool)
     return torch.inference_mode()(lambda: planner(model, belief, first, None))
 

@@ -1,4 +1,4 @@
-"""Seconds a plan: CEM in a world model, against torchrl's planner and plain tensors. See README.md."""
+"""Measure the time of a plan by CEM in a world model, against torchrl and plain tensors. See README.md."""
 
 from __future__ import annotations
 
@@ -25,12 +25,10 @@ BOUNDS: dict[str, Any] = {"lower": -1.0, "upper": 1.0}
 
 
 def main() -> None:
-    """Measure, print a table, and write it if asked to."""
+    """Measure, print a table, and write it to ``--out`` if given."""
     parser = options(__doc__, rounds=5, precisions=True)
-    parser.add_argument(
-        "--envs", type=int, default=1, help="environments that are planned for at once; above 1 no peers"
-    )
-    parser.add_argument("--compile", action="store_true", help="also ours under torch.compile")
+    parser.add_argument("--envs", type=int, default=1, help="environments to plan for at once; no peers above 1")
+    parser.add_argument("--compile", action="store_true", help="also time ours under torch.compile")
     args = parse(parser)
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
@@ -47,7 +45,7 @@ def main() -> None:
 
 
 def quick_searches() -> tuple[dict[str, int], dict[str, int]]:
-    """The same with two iterations: a trial, not a result."""
+    """Return the same searches with two iterations: a trial, not a result."""
     full, embedded = ({**sizes, "num_iterations": 2} for sizes in SEARCHES)
     return full, embedded
 
@@ -58,7 +56,7 @@ def cases(
     precisions: list[str],
     searches: tuple[Mapping[str, int], Mapping[str, int]] = SEARCHES,
 ) -> Iterator[Case]:
-    """Full CEM in each precision, and the embedded planner against it; the paper's sizes, if no others are given."""
+    """Make the cases of full CEM in each precision, and of the embedded planner against it."""
     model, (full, embedded) = WorldModel(OBSERVATIONS, ACTIONS), searches
     peers = _peers(full) if num_envs == 1 else {}
     for precision in precisions:
@@ -80,7 +78,7 @@ def embedded_case(
     full: Mapping[str, int] = PAPER,
     embedded: Mapping[str, int] = EMBEDDED,
 ) -> Case:
-    """The embedded planner against our own full CEM in the same precision: the ratio is what the embedding saves."""
+    """Make the case of the embedded planner against our full CEM in the same precision, which shows what it saves."""
     ours = our_plan(latent_planner(DCEM(**{**BOUNDS, **embedded}), precision), model, num_envs)
     peers = {f"full CEM {_budget(full):,}": our_plan(_full(precision, True, sizes=full), model, num_envs)}
     rows, iterations = embedded["num_candidates"] * num_envs, embedded["num_iterations"]
@@ -89,7 +87,7 @@ def embedded_case(
 
 
 def latent_planner(solver: DCEM, precision: str = "float32") -> LatentPlanner:
-    """An untrained embedded planner of the cheetah's sizes."""
+    """Make an untrained embedded planner of the cheetah's sizes."""
     return LatentPlanner(ActionDecoder(LATENTS, HORIZON, ACTIONS), solver, precision=precision)  # pyright: ignore[reportArgumentType]
 
 

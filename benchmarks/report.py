@@ -1,4 +1,4 @@
-"""What the benchmarks print and write down: a table of times, and where and how they were taken."""
+"""Output of the benchmarks: tables of times, and a report of where and how they were measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lit_dcem.files.replacing import WriteError, check_writable, open_replacing
 
 
 def output_file(path: str) -> Path:
-    """For argparse: a file that can be written when the measurements are there, hours later."""
+    """Check, for argparse, that the file can be written, before measurements that may take hours."""
     try:
         check_writable(path, "It")
     except WriteError as error:
@@ -31,13 +31,13 @@ def output_file(path: str) -> Path:
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write a benchmark's numbers as JSON; an old file is replaced in one step."""
+    """Write the numbers as JSON; an old file is replaced in one step."""
     with open_replacing(path) as file:
         file.write(json.dumps(report, indent=1) + "\n")
 
 
 def timing_table(rows: list[Row]) -> Table:
-    """Ours, the floor and each peer, a row each."""
+    """Make the table of times, with a row for each peer."""
     table = plain_table(
         "Time", "what", "threads", "ours ms", "floor ms", "ours / floor", "peer", "peer ms", "peer / ours"
     )
@@ -48,12 +48,12 @@ def timing_table(rows: list[Row]) -> Table:
 
 
 def _short(number: float) -> str:
-    """Three digits, or all those before the point."""
+    """Format with three digits, or with all digits before the point."""
     return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
 def plain_table(title: str, *columns: str) -> Table:
-    """An empty table."""
+    """Make an empty table."""
     table = Table(title=title, box=SIMPLE, title_justify="left")
     for column in columns:
         table.add_column(column)
@@ -61,7 +61,7 @@ def plain_table(title: str, *columns: str) -> Table:
 
 
 def provenance(threads: list[int], rounds: int) -> dict[str, Any]:
-    """Command, commit, machine and versions."""
+    """Return command, date, commit, machine, versions and settings."""
     return {
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Speed, accuracy and memory of the solvers against plain peers: tables, and JSON for the record. See README.md."""
+"""Measure speed, accuracy and memory of the solvers against plain peers; print tables, write JSON. See README.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
-# Read when torch is imported: idle OpenMP workers must not spin, and the profiler must not write to stderr.
+# Torch reads these on import: idle OpenMP workers must not spin, and the profiler must not write to stderr.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
@@ -26,10 +26,10 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def main() -> None:
-    """Measure everything, print it, and write it if asked to."""
+    """Measure everything, print tables, and write them to ``--out`` if given."""
     args = _parse()
     if not HAS_EVOTORCH:
-        console.print("evotorch is not installed, so its row is left out: pip install 'lit-dcem\\[bench]' brings it.")
+        console.print("evotorch is not installed, so its row is left out: pip install 'lit-dcem\\[bench]' adds it.")
     torch.set_num_threads(1)
     accuracy, memory = list(lml_accuracy()), list(dcem_memory())
     rows: list[Row] = []
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = options(__doc__, rounds=15)
-    parser.add_argument("--compile", action="store_true", help="time the compiled update, too (a minute, needs g++)")
+    parser.add_argument("--compile", action="store_true", help="also time the compiled update (a minute, needs g++)")
     return parse(parser)
 
 

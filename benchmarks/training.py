@@ -1,4 +1,4 @@
-"""PlaNet's training loop and its parts: model updates, replay, environments, and all together. See README.md."""
+"""Measure PlaNet's training loop and its parts: model updates, replay and environments. See README.md."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from lit_dcem.planet.data.replay import EpisodeReplay
 OBSERVATIONS, ACTIONS = 17, 6
 BATCH, LENGTH = 50, 50
 EPISODES, STEPS = 400, 250
-"""of the replay: 100,000 steps"""
+"""episodes of the replay, and steps of each: 100,000 steps in all"""
 CONFIG = Path(__file__).parents[1] / "configs" / "cheetah_phase1_fast.yaml"
 LOOP_EPISODES = 6
-"""episodes of the whole loop, the seed episodes and the first one not counted"""
+"""episodes of the whole loop, without the seed episodes and the first one"""
 QUICK_EPISODES = 1
 
 
 def main() -> None:
-    """Measure the parts and the whole, print tables, and write them if asked to."""
+    """Measure the parts and the whole loop, print tables, and write them to ``--out`` if given."""
     parser = options(__doc__, rounds=7, precisions=True)
-    parser.add_argument("--no-loop", action="store_true", help="only the parts; the whole loop takes minutes")
+    parser.add_argument("--no-loop", action="store_true", help="measure only the parts; the whole loop takes minutes")
     args = parse(parser)
     torch.set_flush_denormal(True)  # as lit-dcem fit does
     torch.manual_seed(0)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def update_case() -> Case:
-    """Loss, gradients, clipping and Adam on 50 sequences of 50 steps."""
+    """Make the case of a model update: loss, gradients, clipping and Adam on 50 sequences of 50 steps."""
     batch = torch.randn(LENGTH, BATCH, OBSERVATIONS), torch.rand(LENGTH, BATCH, ACTIONS), torch.rand(LENGTH, BATCH)
     ours, plain = WorldModel(OBSERVATIONS, ACTIONS), PlainModel(OBSERVATIONS, ACTIONS)
     peers = {"plain tensors": _update(plain, lambda: plain.loss(*batch))}
@@ -94,7 +94,7 @@ def _update(model: nn.Module, loss: Any) -> Work:
 
 
 def replay_case(folder: Path) -> Case:
-    """50 sequences of 50 rows out of 100,000 steps."""
+    """Make the case of sampling 50 sequences of 50 rows from a replay of 100,000 steps."""
     replay = EpisodeReplay(folder, OBSERVATIONS, ACTIONS)
     for _ in range(EPISODES):
         parts = torch.randn(STEPS + 1, OBSERVATIONS), torch.rand(STEPS, ACTIONS), torch.rand(STEPS)
@@ -133,7 +133,7 @@ def _slices() -> Work:
 
 
 class Cheetah(gymnasium.Env[Any, Any]):
-    """One of our environments as gymnasium wants it, for its worker processes."""
+    """One of our environments with gymnasium's interface, for its worker processes."""
 
     def __init__(self) -> None:
         self.envs = make("cheetah-run", 1, 4)
@@ -149,7 +149,7 @@ class Cheetah(gymnasium.Env[Any, Any]):
 
 
 def environment_speed(count: int, steps: int = 500) -> dict[str, float]:
-    """Agent steps a second of cheetahs, action repeat 4: in our process, and in gymnasium's worker processes."""
+    """Measure agent steps a second of cheetahs, action repeat 4, in our process and in gymnasium's workers."""
     actions = 2 * torch.rand(steps, count, ACTIONS) - 1
     envs = make("cheetah-run", count, 4)
 
@@ -181,7 +181,7 @@ def _rate(work: Work, steps: int) -> float:
 
 
 def loop_speed(threads: int, folder: Path, episodes: int, precision: str) -> dict[str, float]:
-    """Simulator steps a second of the fast preset, and shares of its time: medians over episodes after the first."""
+    """Measure simulator steps a second and shares of the time of the fast preset: medians after the first episode."""
     torch.set_num_threads(threads)
     arguments = [
         "--config",
@@ -196,7 +196,7 @@ def loop_speed(threads: int, folder: Path, episodes: int, precision: str) -> dic
     ]
     epochs = [f"--trainer.max_epochs={episodes + 1}", "--trainer.limit_val_batches=0", "--trainer.accelerator=cpu"]
     with contextlib.redirect_stdout(io.StringIO()):
-        with patch.object(sys, "argv", sys.argv[:1]):  # which LightningCLI would warn of
+        with patch.object(sys, "argv", sys.argv[:1]):  # LightningCLI would warn about other arguments
             cli = LightningCLI(args=[*arguments, *quiet, *epochs], run=False, save_config_callback=None)
         watch = Watch()
         cli.trainer.callbacks.append(watch)  # pyright: ignore[reportAttributeAccessIssue]
@@ -205,7 +205,7 @@ def loop_speed(threads: int, folder: Path, episodes: int, precision: str) -> dic
 
 
 class Watch(pl.Callback):
-    """Keeps what each epoch logs of its speed."""
+    """Keeps the speed report of each epoch."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []

@@ -1,4 +1,4 @@
-"""Gymnasium environments with Box observations and actions as simulations."""
+"""Adapter for Gymnasium environments with Box observations and actions."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ with mujoco_gl("disabled"):
 
 WARNING = mujoco.mjtWarning  # pyright: ignore[reportAttributeAccessIssue]
 BROKEN = [int(w) for w in (WARNING.mjWARN_BADQPOS, WARNING.mjWARN_BADQVEL, WARNING.mjWARN_BADQACC)]
-"""after these MuJoCo starts over by itself, in the middle of an episode"""
+"""warnings after which MuJoCo resets the simulation in the middle of an episode"""
 OURS = ("id", "render_mode", "disable_env_checker", "vectorization_mode")
-"""arguments of `gymnasium.make` that are not the user's"""
+"""arguments of `gymnasium.make` that lit-dcem sets, not the user"""
 
 
 def names() -> list[str]:
-    """What `gymnasium.make` knows; environments of other packages have a module in front, ``package:Name-v0``."""
+    """Ids in Gymnasium's registry. In ``package:Name-v0``, importing the package registers the id."""
     return list(gymnasium.registry)
 
 
 class GymSimulation:
-    """An environment of Gymnasium. It is seeded anew in every episode.
+    """A Gymnasium environment, seeded again in every episode.
 
     Args:
         name: an id that `gymnasium.make` knows.
-        options: keyword arguments of `gymnasium.make`, which hands what it does not know to the environment.
+        options: keyword arguments of `gymnasium.make`, which passes those that it does not know to the environment.
 
     Raises:
-        UsageError: it cannot be made, or its spaces do not fit.
+        UsageError: the environment cannot be made, or its spaces are not supported.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
@@ -65,7 +65,7 @@ class GymSimulation:
         outcome = self._environment.step(self._actions.shaped(action))
         observation, reward, terminated, truncated, _ = self._unpacked(outcome, "step", names)
         if self._warnings is not None and self._warnings[BROKEN].any():
-            raise DivergenceError(f"MuJoCo met a number that is not one in {self._name}")
+            raise DivergenceError(f"MuJoCo computed NaN or infinity in {self._name}")
         observation = self._numbers(observation, "observation", self.observation_dim)
         terminated, reward = bool(terminated), self._numbers(reward, "reward", 1)[0]
         return observation, float(reward), terminated, bool(truncated) and not terminated
@@ -75,16 +75,16 @@ class GymSimulation:
             return outcome
         rule = f"{method} of {self._name} must return ({', '.join(names)})"
         got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
-        raise UsageError(f"{rule}, as environments of Gymnasium do, got {got}.")
+        raise UsageError(f"{rule}, as in Gymnasium, got {got}.")
 
     def _numbers(self, given: Any, what: str, size: int) -> np.ndarray:
-        """As a flat array of so many numbers."""
+        """Return what was given as a flat float64 array ``[size]``."""
         try:
             numbers = np.asarray(given).ravel()
         except ValueError:  # lists of different lengths
             numbers = np.array([None])
         if numbers.dtype.kind not in "biuf":
-            raise UsageError(f"The {what} of {self._name} must be of numbers, got {given!r:.100}.")
+            raise UsageError(f"The {what} of {self._name} must be numeric, got {given!r:.100}.")
         if numbers.size != size:
             of = " of its observation_space" if what == "observation" else ""
             raise UsageError(f"The {what} of {self._name} must have the size{of}, {size}, got {numbers.size}.")
@@ -92,15 +92,17 @@ class GymSimulation:
 
     def render(self, height: int, width: int) -> np.ndarray:
         if self._environment.render_mode != "rgb_array":
-            raise UsageError(f"Pictures need the render mode rgb_array, which {self._name} does not have.")
+            raise UsageError(
+                f"An environment must have the render mode rgb_array to be drawn, got none in {self._name}."
+            )
         with nullcontext() if self._warnings is None else mujoco_gl(opengl_backend()):
             try:
                 picture: Any = self._environment.render()
             except gymnasium.error.DependencyNotInstalled as error:
                 reason = str(error).rstrip(".")
-                raise UsageError(f"Pictures of {self._name} need a package that is missing: {reason}.") from error
+                raise UsageError(f"Pictures of {self._name} need a missing package: {reason}.") from error
         if not self._drawn:
-            atexit.register(self._environment.close)  # while there is an OpenGL to close
+            atexit.register(self._environment.close)  # before OpenGL itself is unloaded
             self._drawn = True
         picture = np.asarray(picture)
         if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
@@ -109,11 +111,11 @@ class GymSimulation:
 
 
 def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
-    """The environment, able to draw where it knows how; nothing is drawn yet."""
+    """Make the environment, with the render mode rgb_array if it has one. Nothing is drawn yet."""
     ours = [each for each in OURS if each in options]
     if ours:
         raise UsageError(f"env_options must leave {' and '.join(OURS)} to lit-dcem, got {' and '.join(ours)}.")
-    # What an environment raises that cannot do with its options is its own choice.
+    # With options, an environment may raise any exception.
     expected = Exception if options else (gymnasium.error.Error, ImportError, TypeError)
     try:
         with mujoco_gl("disabled"):
@@ -129,7 +131,7 @@ def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
 
 
 def _make(name: str, options: Mapping[str, Any], **more: Any) -> gymnasium.Env:
-    options = copy.deepcopy(dict(options))  # an environment may keep and change them
+    options = copy.deepcopy(dict(options))  # an environment may keep and modify them
     return gymnasium.make(name, disable_env_checker=True, **more, **options)
 
 
@@ -145,18 +147,18 @@ def _check_seed(environment: gymnasium.Env, name: str) -> None:
     parameters = inspect.signature(environment.unwrapped.reset).parameters.values()
     if not any(each.name == "seed" or each.kind == each.VAR_KEYWORD for each in parameters):
         raise UsageError(
-            f"reset of an environment must take seed, from which all its chance comes, got none in {name}."
+            f"reset of an environment must take seed, which determines all its randomness, got none in {name}."
         )
 
 
 def _mujoco_warnings(environment: gymnasium.Env) -> np.ndarray | None:
-    """How often MuJoCo has warned of each kind since the reset, as a view of its numbers; none without MuJoCo."""
+    """View of MuJoCo's counts of each kind of warning since the reset. None without MuJoCo."""
     warnings = getattr(getattr(environment.unwrapped, "data", None), "warning", None)
     return None if warnings is None else warnings.number
 
 
 def _fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The whole picture in its proportions, on black."""
+    """Scale the whole picture to the size, keep its proportions, and fill the rest with black."""
     scale = min(height / picture.shape[0], width / picture.shape[1])
     rows, columns = (max(1, round(scale * size)) for size in picture.shape[:2])
     down = np.arange(rows) * picture.shape[0] // rows

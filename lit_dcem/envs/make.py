@@ -1,4 +1,4 @@
-"""Environments by name."""
+"""Make environments by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACTION_REPEATS = {
 }
 """of PlaNet (arXiv 1811.04551, table in its appendix)"""
 LONGEST = 10_000
-"""simulator steps after which an episode is cut off that no limit is known for; ten times what most tasks have"""
+"""simulator steps after which an episode is cut off if no limit is known; ten times the limit of most tasks"""
 
 
 def make(
@@ -34,24 +34,25 @@ def make(
     time_limit: int | None = None,
     env_options: Mapping[str, Any] | None = None,
 ) -> VectorEnv:
-    """Environments of one name, in this process.
+    """Make environments of one name in this process.
 
     Args:
         name: a task of the dm_control suite (``cheetah-run``, ``ball_in_cup-catch``), or the id of a Gymnasium
             environment with Box observations and actions (``Pendulum-v1``, ``package:Name-v0``).
-        num_envs: how many.
+        num_envs: number of environments.
         action_repeat: simulator steps for each action.
-        seed: of all the episodes, or one for each environment.
-        rank: of the process; processes with one seed see different episodes.
-        time_limit: simulator steps (action repeat included) after which an episode is cut off, if it has not ended
-            before: by itself, or by a limit of its own, which ``env_options`` may set (``max_episode_steps`` of
-            Gymnasium, ``time_limit`` [s] of dm_control). Where no limit is known, a warning says so, and it is 10,000.
-        env_options: keyword arguments of `gymnasium.make`, and so of the environment; or of the task's function in
-            dm_control.suite, ``environment_kwargs`` among them.
+        seed: one seed for all environments, or one for each.
+        rank: rank of the process. Processes with the same seed see different episodes.
+        time_limit: simulator steps (action repeat included) after which an episode is cut off. An episode may end
+            earlier, at the end of the task or at the environment's own limit. ``env_options`` may set that limit:
+            ``max_episode_steps`` in Gymnasium, ``time_limit`` [s] in dm_control. If no limit is known, the default is
+            10,000, and a warning says so.
+        env_options: keyword arguments of `gymnasium.make`, which passes them to the environment, or of the task's
+            function in dm_control.suite, including ``environment_kwargs``.
 
     Raises:
-        UsageError: no environment has this name, or it does not fit, or does not take the options.
-        ValueError: a number below 1.
+        UsageError: no environment has this name, its spaces are not supported, or it does not take the options.
+        ValueError: num_envs, action_repeat or time_limit is below 1.
     """
     kind = _kind(name)
     simulations = [kind(name, env_options) for _ in range(num_envs)]
@@ -71,15 +72,16 @@ def usual_action_repeat(name: str) -> int:
 
 @cache
 def _warn_of_no_limit(name: str) -> None:
-    """Once for each name; validation makes its environments anew every time."""
+    """Warn once for each name: every validation makes its environments again."""
     warnings.warn(
-        f"{name} has no time limit, so its episodes are cut off after {LONGEST:,} simulator steps: choose time_limit.",
+        f"{name} has no time limit, so its episodes are cut off after {LONGEST:,} simulator steps; "
+        "set time_limit to change it.",
         stacklevel=3,
     )
 
 
 def _kind(name: str) -> Callable[[str, Mapping[str, Any] | None], Simulation]:
-    """The adapter that knows the name; each loads its packages when it is first needed."""
+    """Find the adapter for the name. Each adapter imports its packages when it is first needed."""
     if ":" not in name and not name.rpartition("-v")[2].isdigit():
         from lit_dcem.envs import suite
 

@@ -1,4 +1,4 @@
-"""What acts in environments."""
+"""The interface of policies, which act in environments."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 PolicyState = dict[str, Tensor]
-"""what a policy remembers of E running episodes; the first dimension of every tensor is E"""
+"""memory of a policy for E running episodes; the first dimension of every tensor is E"""
 
 
 class Policy(Protocol):
-    """Acts in E environments at once, each in its own episode; keeps nothing itself, so that a run can be resumed."""
+    """Acts in E environments at once, each in its own episode. Its memory is the state, so that runs can be resumed."""
 
     def __call__(
         self,
@@ -21,12 +21,12 @@ class Policy(Protocol):
         first: Bool[Tensor, " envs"],
         state: PolicyState | None,
     ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
-        """Actions in [-1, 1], and the state to come with next time.
+        """Return actions in [-1, 1] and the state for the next call.
 
         Args:
-            observations: the latest.
-            actions: that were taken before them, whoever chose them; of no meaning where ``first``.
-            first: where an episode begins: what the state holds there is of another one.
-            state: of the last call; None before the first.
+            observations: latest observations.
+            actions: actions taken before these observations, by this policy or another. Undefined where ``first``.
+            first: where an episode begins. The state there belongs to the previous episode.
+            state: state returned by the last call. None in the first call.
         """
         ...

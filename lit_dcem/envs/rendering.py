@@ -1,4 +1,7 @@
-"""OpenGL, which is loaded only when a picture is asked for: by what MUJOCO_GL says, else by what systems have."""
+"""Choice of an OpenGL backend: the one in MUJOCO_GL, otherwise the first of the platform's that works.
+
+OpenGL is loaded only when a picture is first drawn.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ from lit_dcem.errors import UsageError
 
 VARIABLE = "MUJOCO_GL"
 SPELLINGS = {"egl": "EGL", "osmesa": "OSMesa", "glfw": "GLFW"}
-"""of what dm_control and Gymnasium can draw with"""
+"""backends that dm_control and Gymnasium can draw with"""
 BACKENDS = {"darwin": ("glfw",), "win32": ("glfw",)}
-"""tried in this order on a platform, if MUJOCO_GL does not say"""
+"""backends to try on a platform, in this order, if MUJOCO_GL is not set"""
 WITHOUT_DISPLAY = ("egl", "osmesa")
-"""the same on all others"""
-# A context alone is not enough: GLFW without a display makes one that nothing can be drawn in.
+"""the same for all other platforms"""
+# Draw a picture: without a display, GLFW makes a context but cannot draw in it.
 PROBE = "from dm_control.mujoco import Physics; Physics.from_xml_string('<mujoco/>').render(8, 8)"
 PROBE_SECONDS = 60
-"""after which a backend does not work"""
+"""time limit for a backend to draw"""
 
 
 @contextmanager
 def mujoco_gl(value: str) -> Iterator[None]:
-    """MUJOCO_GL is ``value`` inside, whatever the user has set: MuJoCo's packages read it when they are imported."""
+    """Set MUJOCO_GL to ``value`` in the block. MuJoCo's packages read it when they are imported."""
     chosen = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = value
     try:
@@ -39,10 +42,10 @@ def mujoco_gl(value: str) -> Iterator[None]:
 
 
 def opengl_backend() -> str:
-    """The first backend that works, of the one that MUJOCO_GL names, or of those that the platform has.
+    """Return the backend in MUJOCO_GL, otherwise the first of the platform's that works.
 
     Raises:
-        UsageError: none does, or MUJOCO_GL does not name one.
+        UsageError: no backend works, or MUJOCO_GL does not name one.
     """
     chosen = os.environ.get(VARIABLE, "").strip().lower()
     if chosen and chosen not in SPELLINGS:
@@ -57,7 +60,7 @@ def _usual() -> tuple[str, ...]:
 
 @cache
 def _working(backends: tuple[str, ...]) -> str:
-    """The first that draws, tried in processes of their own: one that fails spoils its process for the next."""
+    """Return the first backend that draws. Each is tried in its own process, since a failure breaks later attempts."""
     reasons = []
     for backend in backends:
         reason = _failure(backend)
@@ -65,11 +68,11 @@ def _working(backends: tuple[str, ...]) -> str:
             return backend
         reasons.append(f"{backend} ({reason.strip().rstrip('.')})")
     by = _either(SPELLINGS[backend] for backend in _usual())
-    raise UsageError(f"Pictures of a simulation need OpenGL, by {by}, got none: {', '.join(reasons)}.")
+    raise UsageError(f"Pictures of a simulation need OpenGL through {by}, got none: {', '.join(reasons)}.")
 
 
 def _failure(backend: str) -> str | None:
-    """Why a backend does not draw; None if it does."""
+    """Return why a backend does not draw, None if it does."""
     command, environment = [sys.executable, "-c", PROBE], {**os.environ, VARIABLE: backend}
     options = {"capture_output": True, "text": True, "errors": "replace", "check": False}
     try:

@@ -1,4 +1,4 @@
-"""What an adapter provides, and one running episode of it that can be saved and replayed."""
+"""The interface of adapters, and one environment whose running episode can be saved and replayed."""
 
 from __future__ import annotations
 
@@ -10,41 +10,49 @@ import torch
 from lit_dcem.errors import UsageError
 
 MAX_RESETS = 100
-"""episodes that may diverge in a row, at their start or first step, before that counts as a broken environment"""
+"""consecutive episodes that may diverge at their start or first step before the environment counts as broken"""
 LARGEST = float(np.finfo(np.float32).max)
 
 
 class DivergenceError(Exception):
-    """The simulation has lost its numbers (NaN, infinity, PhysicsError): its episode is over and of no use."""
+    """The simulation computed NaN or infinity, or raised PhysicsError. Its episode is over."""
 
 
 @runtime_checkable
 class Simulation(Protocol):
-    """One simulator, as the adapters provide it: one step at a time, in the simulator's own units."""
+    """One simulator, which makes one step at a time in its own units."""
 
     observation_dim: int
     lower: np.ndarray
-    """``[A]`` of float64, finite: the smallest action"""
+    """smallest action, finite float64 ``[A]``"""
     upper: np.ndarray
-    """``[A]`` of float64, finite: the largest action"""
+    """largest action, finite float64 ``[A]``"""
     time_limit: int | None
     """steps after which its episodes end, if not by themselves; None without a limit"""
 
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
-        """First observation ``[O]`` of the episode; all its chance comes from the seed. May raise DivergenceError."""
+        """Start an episode whose randomness is determined by the seed, and return its first observation ``[O]``.
+
+        Raises:
+            DivergenceError: the first observation is broken.
+        """
         ...
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        """Observation ``[O]``, reward, terminated and truncated after the action ``[A]``. May raise DivergenceError."""
+        """Return observation ``[O]``, reward, terminated and truncated after the action ``[A]``.
+
+        Raises:
+            DivergenceError: the simulation broke down.
+        """
         ...
 
     def render(self, height: int, width: int) -> np.ndarray:
-        """``[height, width, 3]`` of uint8; the simulation goes on as if it had not been drawn."""
+        """Draw a uint8 picture ``[height, width, 3]`` without changing the simulation."""
         ...
 
 
 class Member:
-    """One of the environments: a simulation, the number of its episode, and what has been done in it."""
+    """One environment: a simulation, the number of its episode, and the actions taken in it."""
 
     def __init__(
         self, simulation: Simulation, action_repeat: int, seed: tuple[int, int, int], time_limit: int | None = None
@@ -65,7 +73,7 @@ class Member:
         self._reach = (simulation.upper - simulation.lower) / 2
 
     def reset(self) -> None:
-        """Start the next episode, past those that diverge at once."""
+        """Start the next episode that does not diverge at its start."""
         while self._in_vain < MAX_RESETS:
             self.number += 1
             try:
@@ -73,11 +81,11 @@ class Member:
             except DivergenceError:
                 self.num_diverged += 1
                 self._in_vain += 1
-        rule = "An environment must have a start from which it can be stepped"
-        raise UsageError(f"{rule}, got {MAX_RESETS} in a row that diverged (NaN, say).")
+        rule = "An environment must have an initial state from which it can be stepped"
+        raise UsageError(f"{rule}, got {MAX_RESETS} in a row that diverged (to NaN, for example).")
 
     def step(self, action: np.ndarray) -> tuple[float, bool, bool, bool]:
-        """Reward, terminated, truncated and diverged after an action ``[A]`` in [-1, 1], repeated."""
+        """Repeat an action ``[A]`` in [-1, 1]; return reward, terminated, truncated and diverged."""
         self._actions.append(action)
         try:
             reward, terminated, truncated = self._act(self._middle + self._reach * action)
@@ -117,7 +125,7 @@ class Member:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Replay the episode; return whether it went as it had gone."""
+        """Replay the episode; return whether it led to the saved observation."""
         first, second, third = state["seed"]
         self.seed, self.number = (first, second, third), state["number"]
         if self.number:
@@ -134,13 +142,13 @@ class Member:
     def _replay(self, actions: np.ndarray) -> None:
         self._begin()
         for action in actions:
-            if self.ended:  # where the replay goes another way
+            if self.ended:  # the replay differs from the saved episode
                 return
             self.step(action)
 
 
 def _finite(observation: np.ndarray, reward: float = 0.0) -> np.ndarray:
-    """The observation as float32, which must hold it."""
-    if not (np.abs(observation).max() <= LARGEST and abs(reward) <= LARGEST):  # NaN is not below anything
-        raise DivergenceError("An observation or reward is not a finite number")
+    """Return the observation as float32. Raises DivergenceError if it or the reward is not finite in float32."""
+    if not (np.abs(observation).max() <= LARGEST and abs(reward) <= LARGEST):  # also true for NaN
+        raise DivergenceError("An observation or reward is not finite")
     return observation.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which spaces of Gymnasium fit, how actions reach them, and which wrapper helps where they do not."""
+"""Checks of Gymnasium's spaces, and the conversion of actions. Errors name the wrapper that helps."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lit_dcem.envs.simulation import LARGEST
 from lit_dcem.errors import UsageError
 
 BOUNDING = (
-    "wrap it in gymnasium.wrappers.TransformAction with a Box of the actions to try "
-    "(ClipAction and RescaleAction do not bound them)"
+    "wrap it in gymnasium.wrappers.TransformAction with a Box that bounds the actions "
+    "(ClipAction and RescaleAction do not)"
 )
 
 
 def observation_dim(space: Space | None, name: str) -> int:
-    """O, numbers in an observation of the environment.
+    """Return O, the size of a flat observation.
 
     Raises:
-        UsageError: observations that are not a Box of at least one number, or that are images.
+        UsageError: the space is not a Box of at least one number, or its observations are images.
     """
     if not isinstance(space, Box):
         wrapper = "FlattenObservation" if space is not None and space.is_np_flattenable else "TransformObservation"
@@ -26,7 +26,7 @@ def observation_dim(space: Space | None, name: str) -> int:
         raise UsageError(f"{rule}, got {space} in {name}; wrap it in gymnasium.wrappers.{wrapper}.")
     if space.dtype == np.uint8 and len(space.shape) > 1:
         rule = "The observations of an environment must be states, since lit-dcem does not learn from images"
-        help = "if these are no images, wrap it in gymnasium.wrappers.FlattenObservation"
+        help = "if these are not images, wrap it in gymnasium.wrappers.FlattenObservation"
         raise UsageError(f"{rule}, got {space} in {name}; {help}.")
     return _size(space, "observations", name)
 
@@ -34,19 +34,19 @@ def observation_dim(space: Space | None, name: str) -> int:
 class ActionBox:
     """A bounded Box of actions, of floats or integers.
 
-    Integers are reached by equal parts of the range of the action: ``lower`` and ``upper`` are half a step beyond them.
+    Each integer gets an equal share of the range, so ``lower`` and ``upper`` are half a step beyond the space's bounds.
 
     Args:
-        space: of the environment.
-        name: of the environment.
+        space: action space of the environment.
+        name: name of the environment, for errors.
 
     Raises:
-        UsageError: a space that is no Box, or without bounds.
+        UsageError: the space is not a Box, is empty or has no finite bounds.
     """
 
     def __init__(self, space: Space | None, name: str) -> None:
         if not isinstance(space, Box):
-            help = "wrap it in gymnasium.wrappers.TransformAction, which makes its actions of a Box"
+            help = "wrap it in gymnasium.wrappers.TransformAction to give it a Box"
             raise UsageError(f"The actions of an environment must be a Box, got {space} in {name}; {help}.")
         if not (space.is_bounded() and (np.abs([space.low, space.high], dtype=np.float64) < LARGEST).all()):
             raise UsageError(
@@ -60,12 +60,12 @@ class ActionBox:
         self.upper = np.ravel(space.high).astype(np.float64) + beyond
 
     def shaped(self, action: np.ndarray) -> np.ndarray:
-        """An action ``[A]`` between ``lower`` and ``upper``, as the environment takes it."""
+        """Convert an action ``[A]`` between ``lower`` and ``upper`` to the shape and dtype of the space."""
         space, action = self._space, action.reshape(self._space.shape)
         if not self._whole:
             return action.astype(space.dtype)
         whole = np.floor(action + 0.5)
-        # Compared as floats, and converted between the bounds alone: the largest integers are no floats.
+        # Compare as floats and convert only values between the bounds: floats do not hold the largest integers exactly.
         inside = (whole > space.low.astype(np.float64)) & (whole < space.high.astype(np.float64))
         ends = np.where(whole >= space.high.astype(np.float64), space.high, space.low)
         return np.where(inside, np.where(inside, whole, 0).astype(space.dtype), ends)

@@ -1,4 +1,4 @@
-"""The tasks of the dm_control suite as simulations."""
+"""Adapter for the tasks of the dm_control suite."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ with mujoco_gl("disabled"):
     from dm_control.rl.control import Environment, PhysicsError
 
 UNBOUNDED = 1e9
-"""dm_control gives 1e10 as the bound of an actuator without any (lqr); such actions are taken as they are"""
+"""dm_control gives 1e10 as the bound of an unbounded actuator (lqr); its actions stay in [-1, 1], unscaled"""
 RENDERERS = {
     "egl": ("pyopengl.egl_renderer", "EGLContext"),
     "osmesa": ("pyopengl.osmesa_renderer", "OSMesaContext"),
     "glfw": ("glfw_renderer", "GLFWContext"),
 }
 NAMES = {f"{domain}-{task}": (domain, task) for domain, task in suite.ALL_TASKS}
-"""``cheetah-run`` and so on, to domain and task"""
+"""domain and task of each name, such as ``cheetah-run``"""
 
 
 class SuiteSimulation:
-    """A task of the suite; observations are flattened in the order of its specification.
+    """A task of the suite. Its observations are flattened in the order of its specification.
 
     Args:
         name: one of `NAMES`.
@@ -39,13 +39,13 @@ class SuiteSimulation:
             ``environment_kwargs``.
 
     Raises:
-        UsageError: options that the task does not take.
+        UsageError: the task does not take the options.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self._environment = _loaded(name, options or {})
         self._physics = self._environment.physics
-        # quadruped-escape wants OpenGL in every reset, to redraw its terrain; until there is a picture it gets none.
+        # quadruped-escape redraws its terrain with OpenGL in every reset. Skip that until the first picture.
         self._physics._make_rendering_contexts = lambda: None
         self._drawn = False
         limit = self._environment._step_limit
@@ -69,7 +69,7 @@ class SuiteSimulation:
             step = self._environment.step(action)
         except PhysicsError as error:
             raise DivergenceError(str(error)) from error
-        # The end of an episode keeps its discount at the time limit and loses it where the task is over.
+        # At the end of an episode the discount is 0 if the task is over, and 1 at the time limit.
         terminated = step.last() and bool(step.discount == 0)
         return _flat(step.observation), float(step.reward), terminated, step.last() and not terminated
 
@@ -93,13 +93,13 @@ class SuiteSimulation:
 
 
 def _loaded(name: str, options: Mapping[str, Any]) -> Environment:
-    """The task, without the compiler's remarks on dm_control's own files."""
-    expected = Exception if options else ()  # tasks raise what they like, even assertions
+    """Load the task, without MuJoCo's compiler warnings about dm_control's own files."""
+    expected = Exception if options else ()  # tasks raise any exception, even AssertionError
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        # lqr draws its model here: the same for everybody, so that all episodes are of one task.
+        # lqr draws its model at random here; with a fixed seed all episodes are of the same task.
         return suite.load(*NAMES[name], task_kwargs={"random": 0, **copy.deepcopy(dict(options))})
     except expected as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

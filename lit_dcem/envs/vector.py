@@ -1,4 +1,4 @@
-"""Environments of one kind, stepped together in one process, that go on bit for bit from a checkpoint."""
+"""Environments of one kind, stepped together in one process, that resume bit for bit from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,43 +18,44 @@ from lit_dcem.envs.simulation import Member, Simulation
 
 @dataclass(frozen=True)
 class Steps:
-    """What one step of every environment led to."""
+    """Outcome of one step of every environment."""
 
     observations: Float[Tensor, "envs observation"]
-    """after the step, of the ended episode where it ended; where it diverged, the one before"""
+    """after the step and before any reset; where an episode diverged, the last one before the step"""
     rewards: Float[Tensor, " envs"]
-    """summed over the action repeat; 0 where it diverged"""
+    """sums over the action repeat; 0 where an episode diverged"""
     terminated: Bool[Tensor, " envs"]
-    """the task is over, no reward can follow"""
+    """the task is over: no reward can follow"""
     truncated: Bool[Tensor, " envs"]
-    """the time limit cut the episode off, rewards would have followed"""
+    """the time limit cut the episode off: rewards would have followed"""
     diverged: Bool[Tensor, " envs"]
-    """the physics broke down: the episode is over and this step says nothing about the task, so must not be learned"""
+    """the physics broke down: the episode is over, and nothing must be learned from this step"""
 
     @property
     def ended(self) -> Bool[Tensor, " envs"]:
-        """Where an episode is over for one of the three reasons: what `VectorEnv.reset` wants next."""
+        """Where an episode is over for any of the three reasons; pass it to `VectorEnv.reset`."""
         return self.terminated | self.truncated | self.diverged
 
 
 class VectorEnv:
-    """E environments that are stepped together, each in its own episode; ended episodes wait for `reset`.
+    """E environments that are stepped together, each in its own episode. Ended episodes wait for `reset`.
 
         observations = envs.reset()
         while True:
             steps = envs.step(policy(observations))
             observations = envs.reset(steps.ended)
 
-    Episode k of environment i depends on (seed, rank, i, k) and its actions alone. So a state is those numbers, and
-    loading it replays the running episodes: bit for bit the same, for every simulator whose seed decides its episode.
+    Episode k of environment i depends only on (seed, rank, i, k) and its actions. So a state is these numbers and
+    actions, and loading it replays the running episodes. A replay is bit for bit the same if the simulator's seed
+    determines its episode.
 
     Args:
-        simulations: one for each environment, all alike.
+        simulations: one for each environment, all of the same kind.
         action_repeat: simulator steps for each action, fewer where the episode ends.
-        seed: of all the episodes; or one for each environment, whose episodes are then those that it would have as the
-            only one.
-        rank: of the process, so that processes with one seed see different episodes.
-        time_limit: simulator steps after which an episode is truncated, if the simulation has not ended it by then.
+        seed: one seed for all environments, or one for each. With a seed of its own, an environment has the episodes
+            that it would have if it were the only one.
+        rank: rank of the process. Processes with the same seed see different episodes.
+        time_limit: simulator steps after which an episode is truncated. The simulation may end it earlier.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class VectorEnv:
 
     @property
     def observations(self) -> Float[Tensor, "envs observation"]:
-        """The latest of every environment; zeros before the first reset."""
+        """Latest observation of every environment; zeros before the first reset."""
         return torch.from_numpy(np.stack([member.observation for member in self._members]))
 
     @property
@@ -101,27 +102,27 @@ class VectorEnv:
 
     @property
     def simulator_steps(self) -> int:
-        """Steps that the simulators have made, action repeats counted; replays are not."""
+        """Steps of all simulators, action repeats included and replays excluded."""
         return sum(member.simulator_steps for member in self._members)
 
     @property
     def num_diverged(self) -> int:
-        """Episodes that diverged."""
+        """Number of episodes that diverged."""
         return sum(member.num_diverged for member in self._members)
 
     def reset(self, where: Bool[Tensor, " envs"] | None = None) -> Float[Tensor, "envs observation"]:
-        """Start new episodes where asked, everywhere by default; return the latest observations of all environments."""
+        """Start new episodes at ``where``, by default everywhere; return the latest observations everywhere."""
         for index, member in enumerate(self._members):
             if where is None or where[index]:
                 member.reset()
         return self.observations
 
     def step(self, actions: Float[Tensor, "envs action"]) -> Steps:
-        """Act in every environment: -1 and 1 are the bounds of its actions, what is beyond them is clipped.
+        """Act in every environment. -1 and 1 stand for the bounds of its actions; values beyond them are clipped.
 
         Raises:
-            RuntimeError: an episode has ended and was not reset.
-            ValueError: actions of another shape, or not finite.
+            RuntimeError: an episode has ended and has not been reset.
+            ValueError: the actions have another shape or are not finite.
         """
         outcomes = [m.step(a) for m, a in zip(self._members, self._checked(actions), strict=True)]
         rewards, terminated, truncated, diverged = zip(*outcomes, strict=True)
@@ -134,10 +135,10 @@ class VectorEnv:
         )
 
     def render(self, index: int = 0, height: int = 240, width: int = 320) -> np.ndarray:
-        """A picture ``[height, width, 3]`` of uint8 of one environment.
+        """Draw a uint8 picture ``[height, width, 3]`` of one environment.
 
         Raises:
-            UsageError: there is no OpenGL to draw with.
+            UsageError: the environment cannot be drawn, for example without OpenGL.
         """
         return self._members[index].simulation.render(height, width)
 
@@ -146,24 +147,24 @@ class VectorEnv:
         return {"sizes": self._sizes(), "bounds": self._bounds, "members": members}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the state was taken, with its seeds; takes as long as the running episodes have taken.
+        """Resume from the state, with its seeds, by replaying the running episodes from their start.
 
-        Warns where a replay differs from what was saved; such an episode may also have `ended`.
+        Warns if a replay differs from the saved episode. Such an episode may have `ended`.
 
         Raises:
-            ValueError: a state of other environments.
+            ValueError: the state is of other environments.
         """
         if state_dict["sizes"] != self._sizes():
-            rule = "A state of environments must be loaded into the like of them"
+            rule = "A state must be loaded into environments of the same sizes"
             raise ValueError(f"{rule}, got {state_dict['sizes']} for {self._sizes()}.")
         if state_dict.get("bounds", self._bounds) != self._bounds:
-            rule = "Environments must have the bounds of actions that the saved ones had"
+            rule = "Environments must have the action bounds of the saved ones"
             raise ValueError(f"{rule}, got {self._bounds} for {state_dict['bounds']}.")
         same = [m.load_state_dict(s) for m, s in zip(self._members, state_dict["members"], strict=True)]
         if not all(same):
             warnings.warn(
-                "Replayed episodes differ from the saved ones, as the simulator is another version, on another kind of "
-                "processor, or has chance that its seed does not decide: the run goes on, but not bit for bit.",
+                "Replayed episodes differ from the saved ones, so the run does not resume bit for bit: the simulator "
+                "is another version, runs on another kind of processor, or has randomness that its seed does not fix.",
                 stacklevel=2,
             )
 
@@ -173,7 +174,7 @@ class VectorEnv:
         return {name: getattr(self, name) for name in names} | limit
 
     def _checked(self, actions: Tensor) -> np.ndarray:
-        """``[E, A]`` of float32 in [-1, 1], our own copy: it is kept for replays."""
+        """Check the actions and copy them, clipped, to a float32 array ``[E, A]``, which is kept for replays."""
         if any(member.ended for member in self._members):
             where = self.ended.nonzero().flatten().tolist()
             raise RuntimeError(f"Episodes that have ended must be reset before a step, got environments {where}.")

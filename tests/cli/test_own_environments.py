@@ -89,7 +89,7 @@ def test_without_a_limit_episodes_are_cut_off_and_both_are_told(tmp_path, monkey
     main(command(1, *OPTIONS))
     told = [str(warning.message) for warning in recwarn]
     assert [text for text in told if "time limit" in text] == [
-        "Walk-v0 has no time limit, so its episodes are cut off after 40 simulator steps: choose time_limit."
+        "Walk-v0 has no time limit, so its episodes are cut off after 40 simulator steps; set time_limit to change it."
     ]
     assert sum("end by themselves, which the world model does not predict" in text for text in told) == 1
 

@@ -81,9 +81,7 @@ def test_what_ends_by_itself_is_not_cut_off():
 
 @pytest.mark.parametrize("name", ["Endless-v0", "lqr-lqr_2_1"])
 def test_without_any_limit_one_warning_says_where_episodes_are_cut_off(name):
-    with pytest.warns(
-        UserWarning, match=f"^{name} has no time limit, .* after 10,000 simulator steps: choose time_lim"
-    ):
+    with pytest.warns(UserWarning, match=f"^{name} has no time limit, .* after 10,000 simulator steps; set time_lim"):
         envs = make(name, action_repeat=100, env_options=None)
     assert envs.time_limit == 10_000
     make(name)  # a second warning would be an error

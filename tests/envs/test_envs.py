@@ -196,7 +196,7 @@ def test_a_start_that_diverges_is_passed_over():
     envs = VectorEnv([Counter(broken_starts=2)])
     envs.reset()
     assert envs.num_diverged == 2 and envs.step(torch.zeros(1, 1)).rewards.tolist() == [1]
-    with pytest.raises(UsageError, match=f"must have a start from .*, got {MAX_RESETS} in a row"):
+    with pytest.raises(UsageError, match=f"must have an initial state from .*, got {MAX_RESETS} in a row"):
         VectorEnv([Counter(broken_starts=MAX_RESETS)]).reset()
 
 
@@ -259,7 +259,7 @@ def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="actions must be finite"):
         envs.step(torch.tensor([[0.0], [torch.nan]]))
     for others in (VectorEnv([Counter()]), VectorEnv([Counter(), Counter()], time_limit=5)):
-        with pytest.raises(ValueError, match=r"must be loaded into the like of them, got .'num_envs': "):
+        with pytest.raises(ValueError, match=r"must be loaded into environments of the same sizes, got .'num_envs': "):
             envs.load_state_dict(others.state_dict())
 
 
@@ -268,7 +268,7 @@ def test_a_state_of_other_bounds_is_refused():
     envs.reset()
     state = envs.state_dict()
     state["bounds"] = [[-1.0], [1.0]]
-    with pytest.raises(ValueError, match=r"must have the bounds of actions .*, got \[\[-2.0\], \[2.0\]\] for"):
+    with pytest.raises(ValueError, match=r"must have the action bounds .*, got \[\[-2.0\], \[2.0\]\] for"):
         envs.load_state_dict(state)
 
 
@@ -278,11 +278,11 @@ def test_a_replay_that_goes_another_way_is_told():
     envs.step(torch.zeros(1, 1))
     state = envs.state_dict()
     state["members"][0]["observation"] += 1
-    with pytest.warns(UserWarning, match="not bit for bit"):
+    with pytest.warns(UserWarning, match="does not resume bit for bit"):
         envs.load_state_dict(state)
     early = VectorEnv([Counter(terminated=1)])
     state["members"][0]["actions"] = torch.zeros(3, 1)
-    with pytest.warns(UserWarning, match="not bit for bit"):
+    with pytest.warns(UserWarning, match="does not resume bit for bit"):
         early.load_state_dict(state)
     assert early.ended.all() and early.reset(early.ended).tolist() == [[0, 0]]
 

@@ -49,9 +49,9 @@ def python(script, **environment):
         # PyOpenGL looks for what it was told to, which is not what OSMesa wants.
         (
             {"MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "egl"},
-            "Pictures of a simulation need OpenGL, by EGL or OSMesa, got none: osmesa (ImportError",
+            "Pictures of a simulation need OpenGL through EGL or OSMesa, got none: osmesa (ImportError",
         ),
-        ({"MUJOCO_GL": "glfw"}, "Pictures of a simulation need OpenGL, by EGL or OSMesa, got none: glfw ("),
+        ({"MUJOCO_GL": "glfw"}, "Pictures of a simulation need OpenGL through EGL or OSMesa, got none: glfw ("),
         ({"MUJOCO_GL": "vulkan"}, "MUJOCO_GL must be egl, osmesa or glfw (or unset) for pictures of a simulation, got"),
         (
             {"MUJOCO_GL": "disabled"},
@@ -95,7 +95,7 @@ def test_what_is_tried_depends_on_the_platform_and_the_variable(monkeypatch, pla
     asked = []
     monkeypatch.setattr(rendering, "_failure", lambda backend: asked.append(backend) or "no luck.")
     by = {"linux": "EGL or OSMesa"}.get(platform, "GLFW")
-    with pytest.raises(UsageError, match=rf"need OpenGL, by {by}, got none: {tried[0]} \(no luck\)"):
+    with pytest.raises(UsageError, match=rf"need OpenGL through {by}, got none: {tried[0]} \(no luck\)"):
         opengl_backend()
     assert asked == tried
     monkeypatch.setattr(rendering, "_failure", lambda backend: None)

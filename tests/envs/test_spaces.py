@@ -120,7 +120,7 @@ def test_observations_of_any_length_name_another_wrapper(own):
 
 @pytest.mark.parametrize("shape", [(84, 84, 3), (4, 84, 84), (84, 84)], ids=str)
 def test_images_are_refused(own, shape):
-    rule = "must be states, since lit-dcem does not learn from images, got Box.* in Own-v0; if these are no images"
+    rule = "must be states, since lit-dcem does not learn from images, got Box.* in Own-v0; if these are not images"
     with pytest.raises(UsageError, match=rf"{rule}, wrap it in gymnasium\.wrappers\.FlattenObservation\.$"):
         own(Box(0, 255, shape, np.uint8))
     assert own(Box(0, 255, (3, 3), np.uint8), wrap=wrappers.FlattenObservation).observation_dim == 9
@@ -138,7 +138,7 @@ REFUSED_ACTIONS = {
 @pytest.mark.parametrize("space", REFUSED_ACTIONS.values(), ids=REFUSED_ACTIONS)
 def test_actions_that_are_no_box_name_the_wrapper_that_takes_one(own, space):
     rule = r"^The actions of an environment must be a Box, got .* in Own-v0; wrap it in gymnasium.wrappers"
-    with pytest.raises(UsageError, match=rf"{rule}\.TransformAction, which makes its actions of a Box\.$"):
+    with pytest.raises(UsageError, match=rf"{rule}\.TransformAction to give it a Box\.$"):
         own(actions=space)
     own(actions=space, wrap=lambda env: wrappers.TransformAction(env, lambda a: space.sample(), ACTIONS)).reset()
 
@@ -194,15 +194,21 @@ def returning(reset=None, step=None):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (WithoutSeed, "reset of an environment must take seed, from which all its chance comes, got none in Own-v0"),
+        (
+            WithoutSeed,
+            "reset of an environment must take seed, which determines all its randomness, got none in Own-v0",
+        ),
         (returning(reset=[0.0, 0.0, 0.0]), r"reset of Own-v0 must return \(observation, info\), as .*, got list"),
         (
             returning(step=(np.zeros(3), 0.0, False, {})),
             r"step of Own-v0 must return \(observation, reward, .* 4 values",
         ),
         (returning(reset=(np.zeros(4), {})), "observation of Own-v0 must have the size of its .*space, 3, got 4"),
-        (returning(step=(np.zeros(3), None, False, False, {})), "reward of Own-v0 must be of numbers, got None"),
-        (returning(step=({"a": 1}, 0.0, False, False, {})), r"observation of Own-v0 must be of numbers, got {'a': 1}"),
+        (returning(step=(np.zeros(3), None, False, False, {})), "reward of Own-v0 must be numeric, got None"),
+        (
+            returning(step=({"a": 1}, 0.0, False, False, {})),
+            r"observation of Own-v0 must be numeric, got {'a': 1}",
+        ),
         (returning(step=(np.zeros(3), [0.0, 1.0], False, False, {})), "reward of Own-v0 must have the size, 1, got 2"),
     ],
 )
