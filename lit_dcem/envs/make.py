@@ -53,6 +53,19 @@ def make(
     return VectorEnv(simulations, action_repeat, seed, rank, time_limit)
 
 
+def make_simulation(name: str, env_options: Mapping[str, Any] | None = None) -> Simulation:
+    """One environment by itself, in its own units.
+
+    Args:
+        name: as in `make`.
+        env_options: as in `make`.
+
+    Raises:
+        UsageError: as in `make`.
+    """
+    return _kind(name)(name, env_options)
+
+
 @cache
 def _warn_of_no_limit(name: str) -> None:
     """Once for each name; validation makes its environments anew every time."""

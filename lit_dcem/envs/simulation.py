@@ -38,6 +38,14 @@ class Simulation(Protocol):
         """Observation ``[O]``, reward, terminated and truncated after the action ``[A]``. May raise DivergenceError."""
         ...
 
+    def numbers(self, observation: Any) -> np.ndarray:
+        """The numbers ``[O]`` of an observation as the environment itself gives it. May raise UsageError."""
+        ...
+
+    def shaped(self, action: np.ndarray) -> np.ndarray:
+        """An action ``[A]`` from ``lower`` to ``upper``, as the environment itself takes it."""
+        ...
+
     def render(self, height: int, width: int) -> np.ndarray:
         """``[height, width, 3]`` of uint8; the simulation goes on as if it had not been drawn."""
         ...
@@ -61,8 +69,6 @@ class Member:
         self._episode_steps = 0
         self._in_vain = 0
         self._actions: list[np.ndarray] = []
-        self._middle = (simulation.upper + simulation.lower) / 2
-        self._reach = (simulation.upper - simulation.lower) / 2
 
     def reset(self) -> None:
         """Start the next episode, past those that diverge at once."""
@@ -80,7 +86,7 @@ class Member:
         """Reward, terminated, truncated and diverged after an action ``[A]`` in [-1, 1], repeated."""
         self._actions.append(action)
         try:
-            reward, terminated, truncated = self._act(self._middle + self._reach * action)
+            reward, terminated, truncated = self._act(in_bounds(self.simulation, action))
             diverged, self._in_vain = False, 0
         except DivergenceError:
             reward, terminated, truncated, diverged = 0.0, False, False, True
@@ -98,7 +104,7 @@ class Member:
             total += reward
             truncated |= not terminated and self._is_at_limit()
             if terminated or truncated or repeat == self.action_repeat:
-                self.observation = _finite(observation, total)
+                self.observation = finite(observation, total)
                 return total, terminated, truncated
         raise AssertionError("action_repeat is at least 1")
 
@@ -106,7 +112,7 @@ class Member:
         return self.time_limit is not None and self._episode_steps >= self.time_limit
 
     def state_dict(self) -> dict[str, Any]:
-        actions = np.stack(self._actions) if self._actions else np.zeros((0, len(self._middle)), np.float32)
+        actions = np.stack(self._actions) if self._actions else np.zeros((0, len(self.simulation.lower)), np.float32)
         return {
             "seed": list(self.seed),
             "number": self.number,
@@ -129,7 +135,7 @@ class Member:
     def _begin(self) -> None:
         self._actions, self._episode_steps, self.ended = [], 0, False
         entropy = np.random.SeedSequence((*self.seed, self.number))
-        self.observation = _finite(self.simulation.reset(entropy))
+        self.observation = finite(self.simulation.reset(entropy))
 
     def _replay(self, actions: np.ndarray) -> None:
         self._begin()
@@ -139,8 +145,41 @@ class Member:
             self.step(action)
 
 
-def _finite(observation: np.ndarray, reward: float = 0.0) -> np.ndarray:
-    """The observation as float32, which must hold it."""
+def in_bounds(simulation: Simulation, action: np.ndarray) -> np.ndarray:
+    """An action ``[A]`` in [-1, 1] in the simulator's units: -1 is its lower bound, and 1 its upper one."""
+    lower, upper = simulation.lower, simulation.upper
+    return np.clip((upper + lower) / 2 + (upper - lower) / 2 * action, lower, upper)
+
+
+def flat(given: Any, what: str, size: int, of: str = "") -> np.ndarray:
+    """An array of so many numbers as float64 ``[size]``, whatever its shape.
+
+    Args:
+        given: by an environment.
+        what: it is, for the sentence of an error.
+        size: how many numbers there must be.
+        of: where the size is from, for the sentence of an error.
+
+    Raises:
+        UsageError: another number of them, or something else.
+    """
+    try:
+        numbers = np.asarray(given).ravel()
+    except ValueError:  # lists of different lengths
+        numbers = np.array([None])
+    if numbers.dtype.kind not in "biuf":
+        raise UsageError(f"The {what} must be of numbers, got {given!r:.100}.")
+    if numbers.size != size:
+        raise UsageError(f"The {what} must have the size{of}, {size}, got {numbers.size}.")
+    return numbers.astype(np.float64)
+
+
+def finite(observation: np.ndarray, reward: float = 0.0) -> np.ndarray:
+    """The observation as float32, which must hold it.
+
+    Raises:
+        DivergenceError: a number that is not finite, or too large.
+    """
     if not (np.abs(observation).max() <= LARGEST and abs(reward) <= LARGEST):  # NaN is not below anything
         raise DivergenceError("An observation or reward is not a finite number")
     return observation.astype(np.float32)

@@ -124,7 +124,7 @@ class ModelPlanner(nn.Module, ABC):
     def forward(
         self, model: WorldModel, belief: Belief, first: Bool[Tensor, " envs"], plans: PolicyState | None
     ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
-        """The first action of a plan for each environment, and what the next search may begin with.
+        """The first action of a plan for each environment; the ``plan``, and what the next search may begin with.
 
         Args:
             model: predicts.
@@ -138,7 +138,7 @@ class ModelPlanner(nn.Module, ABC):
         solution = self.solve(model, belief, self._begin(model.rssm.action_dim, first, plans), rest=rest)
         chosen = self._choose(model, belief, self._plan(solution, belief, rest), rest)
         after = {"mean": solution.mean, "best": solution.best} if self.warm_start else {}
-        return chosen[:, 0], after | ({"plan": chosen} if self.remembers else {})
+        return chosen[:, 0], {**after, "plan": chosen}
 
     def solve(
         self,
