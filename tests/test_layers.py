@@ -17,7 +17,7 @@ FLOORS = [
     {"__main__"},
 ]
 """the rooms of the package, from the ground up; __init__ only names what is in them"""
-PLANET = [{"model", "data"}, {"planning"}, {"phases"}, {"figures"}, {"evaluate"}]
+PLANET = [{"model", "data"}, {"planning"}, {"phases"}, {"figures"}, {"evaluate", "controller"}]
 """the same inside the largest room"""
 LIBRARIES = {"torch", "jaxtyping"}
 """all that solvers need"""

@@ -49,8 +49,8 @@ def _from_start(cls: type, given: Tree, arguments: list[str]) -> Tree:
     if not isinstance(start, str) or not inherits:
         return {}
     checkpoint = _resumed(arguments) or Checkpoint.read(start)
-    parts: Mapping[str, str] = inherits.get(checkpoint.kind(inherits), {})
-    model, data = checkpoint.config["model"], checkpoint.config["data"]
+    parts: Mapping[str, str] = inherits.get(checkpoint.nearest(inherits), {})
+    model, data = checkpoint.trusted_config
     found: Tree = {"model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items()})}}
     if given["data"]:
         found["data"] = {"init_args": _there({name: data.get(name) for name in TASK})}
@@ -63,11 +63,10 @@ def _there(options: Mapping[str, Any]) -> Tree:
 
 def _resumed(arguments: list[str]) -> Checkpoint | None:
     """The checkpoint that a run is resumed from: what it started from may be gone by now."""
-    typed = [word.partition("=") for word in arguments]
-    pairs = zip(typed, [*arguments[1:], ""], strict=True)
-    path = next(
-        (value if equals else following for (name, equals, value), following in pairs if name == "--ckpt_path"), None
-    )
+    path = None
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        path = (value if equals else following) if name == "--ckpt_path" else path
     if path == "last":
         configs = [Path(path) for _, path in arguments_of(arguments) if path]
         path = newest_run(Path("runs", configs[0].stem)) if configs else None

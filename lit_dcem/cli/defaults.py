@@ -1,4 +1,4 @@
-"""What every run has unless its config says otherwise: the best checkpoint, pictures, and learning rates among the curves."""
+"""What every run has unless its config says otherwise: the best checkpoint, pictures, and curves of learning rates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ TRAINER = {"num_sanity_val_steps": 0, "log_every_n_steps": 10, "inference_mode":
 def default_callbacks(cls: type | None, model: Namespace, trainer: Namespace) -> list[Namespace]:
     """Callbacks that a config does not name and its module wants.
 
-    A module says in ``monitor`` which metric tells the best checkpoint, with "min" or "max", and in ``pictures`` what draws.
+    A module says in ``monitor`` which metric tells the best checkpoint, with "min" or "max", and in ``pictures`` which
+    callback draws.
 
     Args:
         cls: class of the module; None if unknown.

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from lit_dcem.envs.rendering import mujoco_gl, opengl_backend
-from lit_dcem.envs.simulation import DivergenceError
+from lit_dcem.envs.simulation import DivergenceError, flat
 from lit_dcem.envs.spaces import ActionBox, observation_dim
 from lit_dcem.errors import UsageError
 
@@ -58,17 +58,23 @@ class GymSimulation:
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
         outcome = self._environment.reset(seed=int(seed.generate_state(1)[0]))
         observation, _ = self._unpacked(outcome, "reset", ("observation", "info"))
-        return self._numbers(observation, "observation", self.observation_dim)
+        return self.numbers(observation)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         names = ("observation", "reward", "terminated", "truncated", "info")
-        outcome = self._environment.step(self._actions.shaped(action))
+        outcome = self._environment.step(self.shaped(action))
         observation, reward, terminated, truncated, _ = self._unpacked(outcome, "step", names)
         if self._warnings is not None and self._warnings[BROKEN].any():
             raise DivergenceError(f"MuJoCo computed NaN or infinity in {self._name}")
-        observation = self._numbers(observation, "observation", self.observation_dim)
-        terminated, reward = bool(terminated), self._numbers(reward, "reward", 1)[0]
+        observation = self.numbers(observation)
+        terminated, reward = bool(terminated), flat(reward, f"reward of {self._name}", 1)[0]
         return observation, float(reward), terminated, bool(truncated) and not terminated
+
+    def numbers(self, observation: Any) -> np.ndarray:
+        return flat(observation, f"observation of {self._name}", self.observation_dim, " of its observation_space")
+
+    def shaped(self, action: np.ndarray) -> np.ndarray:
+        return self._actions.shaped(action)
 
     def _unpacked(self, outcome: Any, method: str, names: tuple[str, ...]) -> tuple[Any, ...]:
         if isinstance(outcome, tuple) and len(outcome) == len(names):
@@ -76,19 +82,6 @@ class GymSimulation:
         rule = f"{method} of {self._name} must return ({', '.join(names)})"
         got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
         raise UsageError(f"{rule}, as in Gymnasium, got {got}.")
-
-    def _numbers(self, given: Any, what: str, size: int) -> np.ndarray:
-        """Return what was given as a flat float64 array ``[size]``."""
-        try:
-            numbers = np.asarray(given).ravel()
-        except ValueError:  # lists of different lengths
-            numbers = np.array([None])
-        if numbers.dtype.kind not in "biuf":
-            raise UsageError(f"The {what} of {self._name} must be numeric, got {given!r:.100}.")
-        if numbers.size != size:
-            of = " of its observation_space" if what == "observation" else ""
-            raise UsageError(f"The {what} of {self._name} must have the size{of}, {size}, got {numbers.size}.")
-        return numbers.astype(np.float64)
 
     def render(self, height: int, width: int) -> np.ndarray:
         if self._environment.render_mode != "rgb_array":

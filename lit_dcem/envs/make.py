@@ -63,6 +63,19 @@ def make(
     return VectorEnv(simulations, action_repeat, seed, rank, time_limit)
 
 
+def make_simulation(name: str, env_options: Mapping[str, Any] | None = None) -> Simulation:
+    """Make one environment, in its own units.
+
+    Args:
+        name: as in `make`.
+        env_options: as in `make`.
+
+    Raises:
+        UsageError: as in `make`.
+    """
+    return _kind(name)(name, env_options)
+
+
 def usual_action_repeat(name: str) -> int:
     """Simulator steps for each action: as in PlaNet for its tasks, 2 for others of dm_control, 1 for Gymnasium."""
     from lit_dcem.envs import suite

@@ -46,6 +46,14 @@ class Simulation(Protocol):
         """
         ...
 
+    def numbers(self, observation: Any) -> np.ndarray:
+        """The numbers ``[O]`` of an observation as the environment itself gives it. May raise UsageError."""
+        ...
+
+    def shaped(self, action: np.ndarray) -> np.ndarray:
+        """An action ``[A]`` from ``lower`` to ``upper``, as the environment itself takes it."""
+        ...
+
     def render(self, height: int, width: int) -> np.ndarray:
         """Draw a uint8 picture ``[height, width, 3]`` without changing the simulation."""
         ...
@@ -69,8 +77,6 @@ class Member:
         self._episode_steps = 0
         self._in_vain = 0
         self._actions: list[np.ndarray] = []
-        self._middle = (simulation.upper + simulation.lower) / 2
-        self._reach = (simulation.upper - simulation.lower) / 2
 
     def reset(self) -> None:
         """Start the next episode that does not diverge at its start."""
@@ -88,7 +94,7 @@ class Member:
         """Repeat an action ``[A]`` in [-1, 1]; return reward, terminated, truncated and diverged."""
         self._actions.append(action)
         try:
-            reward, terminated, truncated = self._act(self._middle + self._reach * action)
+            reward, terminated, truncated = self._act(in_bounds(self.simulation, action))
             diverged, self._in_vain = False, 0
         except DivergenceError:
             reward, terminated, truncated, diverged = 0.0, False, False, True
@@ -106,7 +112,7 @@ class Member:
             total += reward
             truncated |= not terminated and self._is_at_limit()
             if terminated or truncated or repeat == self.action_repeat:
-                self.observation = _finite(observation, total)
+                self.observation = finite(observation, total)
                 return total, terminated, truncated
         raise AssertionError("action_repeat is at least 1")
 
@@ -114,7 +120,7 @@ class Member:
         return self.time_limit is not None and self._episode_steps >= self.time_limit
 
     def state_dict(self) -> dict[str, Any]:
-        actions = np.stack(self._actions) if self._actions else np.zeros((0, len(self._middle)), np.float32)
+        actions = np.stack(self._actions) if self._actions else np.zeros((0, len(self.simulation.lower)), np.float32)
         return {
             "seed": list(self.seed),
             "number": self.number,
@@ -137,7 +143,7 @@ class Member:
     def _begin(self) -> None:
         self._actions, self._episode_steps, self.ended = [], 0, False
         entropy = np.random.SeedSequence((*self.seed, self.number))
-        self.observation = _finite(self.simulation.reset(entropy))
+        self.observation = finite(self.simulation.reset(entropy))
 
     def _replay(self, actions: np.ndarray) -> None:
         self._begin()
@@ -147,8 +153,41 @@ class Member:
             self.step(action)
 
 
-def _finite(observation: np.ndarray, reward: float = 0.0) -> np.ndarray:
-    """Return the observation as float32. Raises DivergenceError if it or the reward is not finite in float32."""
+def in_bounds(simulation: Simulation, action: np.ndarray) -> np.ndarray:
+    """Convert an action ``[A]`` in [-1, 1] to the simulator's units: -1 is its lower bound, 1 its upper bound."""
+    lower, upper = simulation.lower, simulation.upper
+    return np.clip((upper + lower) / 2 + (upper - lower) / 2 * action, lower, upper)
+
+
+def flat(given: Any, what: str, size: int, of: str = "") -> np.ndarray:
+    """Flatten numbers of any shape to float64 ``[size]``.
+
+    Args:
+        given: the numbers.
+        what: names them in an error.
+        size: how many there must be.
+        of: says in an error where the size comes from.
+
+    Raises:
+        UsageError: another number of them, or something that is not numeric.
+    """
+    try:
+        numbers = np.asarray(given).ravel()
+    except ValueError:  # lists of different lengths
+        numbers = np.array([None])
+    if numbers.dtype.kind not in "biuf":
+        raise UsageError(f"The {what} must be numeric, got {given!r:.100}.")
+    if numbers.size != size:
+        raise UsageError(f"The {what} must have the size{of}, {size}, got {numbers.size}.")
+    return numbers.astype(np.float64)
+
+
+def finite(observation: np.ndarray, reward: float = 0.0) -> np.ndarray:
+    """Return the observation as float32.
+
+    Raises:
+        DivergenceError: it or the reward is not finite in float32.
+    """
     if not (np.abs(observation).max() <= LARGEST and abs(reward) <= LARGEST):  # also true for NaN
         raise DivergenceError("An observation or reward is not finite")
     return observation.astype(np.float32)

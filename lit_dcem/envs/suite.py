@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lit_dcem.envs.rendering import mujoco_gl, opengl_backend
-from lit_dcem.envs.simulation import DivergenceError
+from lit_dcem.envs.simulation import DivergenceError, flat
 from lit_dcem.errors import UsageError
 
 with mujoco_gl("disabled"):
@@ -43,6 +43,7 @@ class SuiteSimulation:
     """
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
+        self._name = name
         self._environment = _loaded(name, options or {})
         self._physics = self._environment.physics
         # quadruped-escape redraws its terrain with OpenGL in every reset. Skip that until the first picture.
@@ -50,8 +51,9 @@ class SuiteSimulation:
         self._drawn = False
         limit = self._environment._step_limit
         self.time_limit = math.ceil(limit) if np.isfinite(limit) else None  # lqr has none
-        shapes = [spec.shape for spec in self._environment.observation_spec().values()]
-        self.observation_dim = sum(int(np.prod(shape)) for shape in shapes)
+        parts = self._environment.observation_spec().items()
+        self._sizes = {part: int(np.prod(spec.shape)) for part, spec in parts}
+        self.observation_dim = sum(self._sizes.values())
         spec = self._environment.action_spec()
         bounded = (np.abs(spec.minimum) < UNBOUNDED) & (np.abs(spec.maximum) < UNBOUNDED)
         self.lower = np.where(bounded, spec.minimum, -1.0)
@@ -60,7 +62,7 @@ class SuiteSimulation:
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
         self._environment.task.random.seed(seed.generate_state(8))
         try:
-            return _flat(self._environment.reset().observation)
+            return self.numbers(self._environment.reset().observation)
         except PhysicsError as error:
             raise DivergenceError(str(error)) from error
 
@@ -71,7 +73,18 @@ class SuiteSimulation:
             raise DivergenceError(str(error)) from error
         # At the end of an episode the discount is 0 if the task is over, and 1 at the time limit.
         terminated = step.last() and bool(step.discount == 0)
-        return _flat(step.observation), float(step.reward), terminated, step.last() and not terminated
+        return self.numbers(step.observation), float(step.reward), terminated, step.last() and not terminated
+
+    def numbers(self, observation: Any) -> np.ndarray:
+        if not isinstance(observation, Mapping) or observation.keys() != self._sizes.keys():
+            rule = f"The observation of {self._name} must be that of a TimeStep, with {', '.join(self._sizes)}"
+            got = ", ".join(map(str, observation)) if isinstance(observation, Mapping) else type(observation).__name__
+            raise UsageError(f"{rule}, got {got or 'nothing'}.")
+        what = f"in the observation of {self._name}"
+        return np.concatenate([flat(observation[part], f"{part} {what}", size) for part, size in self._sizes.items()])
+
+    def shaped(self, action: np.ndarray) -> np.ndarray:
+        return action
 
     def render(self, height: int, width: int) -> np.ndarray:
         canvas = self._physics.model.vis.global_
@@ -107,7 +120,3 @@ def _loaded(name: str, options: Mapping[str, Any]) -> Environment:
         raise UsageError(f"{rule}, got {dict(options)}: {reason}.") from error
     finally:
         logger.setLevel(level)
-
-
-def _flat(observation: dict[str, np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.ravel(part) for part in observation.values()])

@@ -21,7 +21,7 @@ from lit_dcem.files.safe_config import check_config, find_class
 from lit_dcem.files.shipped import find_shipped
 from lit_dcem.files.trust import Reader, reader
 from lit_dcem.messages import one_sentence
-from lit_dcem.training.run_folder import CHECKPOINTS
+from lit_dcem.training.run_folder import CHECKPOINTS, newest_run
 
 Data = TypeVar("Data", bound=pl.LightningDataModule)
 Built = TypeVar("Built", bound=pl.LightningModule | pl.LightningDataModule)
@@ -49,8 +49,9 @@ def find_checkpoint(run: str | Path) -> Path:
     """The file that a run is read from.
 
     Args:
-        run: a file; a run folder, which stands for its ``checkpoints/last.ckpt``; or the name of a shipped checkpoint,
-            such as ``cartpole_best_0``, with or without ``.ckpt`` and ``checkpoints/``. A file or folder in the current
+        run: a file; a run folder, which stands for its ``checkpoints/last.ckpt``; a folder of runs, such as
+            ``runs/phase1``, which stands for the newest; or the name of a shipped checkpoint, such as
+            ``cartpole_best_0``, with or without ``.ckpt`` and ``checkpoints/``. A file or folder in the current
             directory comes before a shipped one.
 
     Raises:
@@ -59,8 +60,9 @@ def find_checkpoint(run: str | Path) -> Path:
     check_local(run)
     path = Path(find_shipped(str(run), "checkpoints"))
     last = path / CHECKPOINTS / "last.ckpt"
-    if path.is_dir() and last.is_file():
-        return last
+    found = last if last.is_file() else newest_run(path) if path.is_dir() else None
+    if found is not None:
+        return found
     rule = "A checkpoint must be a file, a run folder with checkpoints/last.ckpt or the name of a shipped one"
     require(path.is_file(), rule, run)
     return path
@@ -110,6 +112,23 @@ class Checkpoint:
             bool(_arguments(self.config.model)), f"A checkpoint must hold its config ({MODEL})", f"none in {self.path}"
         )
         return find_class(self.config.model.get("_class_path"), self._by)
+
+    @property
+    def trusted_config(self) -> Config:
+        """`config`, once nothing in it names code that is not trusted.
+
+        Raises:
+            UsageError: code that is not trusted.
+        """
+        for config in filter(None, map(_arguments, self.config)):
+            check_config(config, self._by)
+        return self.config
+
+    def nearest(self, names: Iterable[str]) -> str | None:
+        """Which of some classes of ours, by name, the class of its module is, or descends from; None if none."""
+        ours = [base.__name__ for base in self.module_class.__mro__ if base.__module__.startswith("lit_dcem.")]
+        known = set(names)
+        return next((name for name in ours if name in known), None)
 
     @property
     def step(self) -> int:

@@ -40,12 +40,10 @@ def start_from(
         UsageError: no checkpoint, or one of another phase, task or size, or of code that is not trusted.
     """
     checkpoint = Checkpoint.read(path, trust)
-    cls = checkpoint.module_class
-    ours = (base.__name__ for base in cls.__mro__ if base.__module__.startswith("lit_dcem."))
-    given = next((name for name in ours if name in taken), None)
+    given = checkpoint.nearest(taken)
     if given is None:
         rule = f"{type(module).__name__} starts from a checkpoint of {' or '.join(taken)}"
-        raise UsageError(f"{rule}, got one of {cls.__name__} in {path}.")
+        raise UsageError(f"{rule}, got one of {checkpoint.module_class.__name__} in {path}.")
     if check_data is not None:
         check_data(checkpoint.config.data, path)
     for part in taken[given]:

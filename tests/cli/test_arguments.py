@@ -1,9 +1,7 @@
 """Names of shipped files, the packages to trust, and the small things of the command line."""
 
-import ast
 import importlib.metadata
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,11 +139,3 @@ def test_modules_of_the_current_folder_are_found_unless_python_shall_not(safe):
     environment |= {"PYTHONPATH": str(PACKAGE.parent)} | ({"PYTHONSAFEPATH": "1"} if safe else {})
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines()[-1] == str(not safe)
-
-
-def test_every_exported_name_has_one_home():
-    """What type checkers read is what loads."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    typed = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert set(lit_dcem.__all__) <= typed
-    assert re.fullmatch(r"\d+\.\d+.*", lit_dcem.__version__)

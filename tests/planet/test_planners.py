@@ -60,7 +60,7 @@ def test_finds_the_optimum_of_a_linear_model_for_each_environment(answer):
     planner = CEMPlanner(DCEM(**SEARCH), HORIZON, answer=answer)
     actions, plans = act(planner, LinearModel(), belief)
     torch.testing.assert_close(actions, best_actions(belief.deter)[:, 0], atol=0.06, rtol=0)
-    assert plans == {}
+    assert plans.keys() == {"plan"} and torch.equal(plans["plan"][:, 0], actions)
 
 
 def test_a_decoder_that_is_the_identity_finds_the_same_optimum():
@@ -274,7 +274,7 @@ def test_policy_follows_what_it_observes():
         belief = model.rssm.observe(belief, action, (observation - 1) / 2, first=first)[0].belief
         torch.testing.assert_close(state["deter"], belief.deter)
         torch.testing.assert_close(state["stoch"], belief.stoch)
-    assert chosen.shape == (2, ACTIONS) and set(state) == {"deter", "stoch", "mean", "best"}
+    assert chosen.shape == (2, ACTIONS) and set(state) == {"deter", "stoch", "mean", "best", "plan"}
     assert not any(tensor.is_inference() for tensor in (chosen, *state.values()))
 
 

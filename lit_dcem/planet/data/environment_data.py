@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lit_dcem.envs.make import make
+from lit_dcem.envs.make import make, usual_action_repeat
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.evaluation_episodes import EvaluationEpisodes
@@ -40,7 +40,8 @@ class EnvironmentData(pl.LightningDataModule):
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
-        action_repeat: simulator steps for each action.
+        action_repeat: simulator steps for each action; by default the usual number for the environment
+            (`usual_action_repeat`).
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
         time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
@@ -54,13 +55,14 @@ class EnvironmentData(pl.LightningDataModule):
     def __init__(
         self,
         env: str,
-        action_repeat: int,
+        action_repeat: int | None,
         evaluation_episodes: int,
         seed: int | None,
         time_limit: int | None = None,
         env_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        action_repeat = usual_action_repeat(env) if action_repeat is None else action_repeat
         check_counts(action_repeat=action_repeat, evaluation_episodes=evaluation_episodes)
         check_counts(time_limit=1 if time_limit is None else time_limit)
         self.env, self.action_repeat = env, action_repeat
@@ -168,6 +170,6 @@ def same_task(rollouts: EnvironmentData, options: Mapping[str, Any], path: str) 
 
 
 def _task(options: Mapping[str, Any]) -> str:
-    own = options.get("env_options")
+    own, env = options.get("env_options"), str(options.get("env"))
     named = f" and env_options {dict(sorted(own.items()))}" if own else ""
-    return f"{options.get('env')} with action repeat {options.get('action_repeat')}{named}"
+    return f"{env} with action repeat {options.get('action_repeat') or usual_action_repeat(env)}{named}"

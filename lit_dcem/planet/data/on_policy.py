@@ -49,7 +49,8 @@ class OnPolicyRollouts(EnvironmentData):
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
-        action_repeat: simulator steps for each action.
+        action_repeat: simulator steps for each action; by default the usual number for the environment
+            (`usual_action_repeat`).
         num_envs: environments that are stepped together.
         num_episodes: collected an epoch in each process (paper: 10).
         passes: over the steps of a collection (paper: 1, 2 or 4).
@@ -68,7 +69,7 @@ class OnPolicyRollouts(EnvironmentData):
     def __init__(
         self,
         env: str,
-        action_repeat: int = 1,
+        action_repeat: int | None = None,
         num_envs: int = 10,
         num_episodes: int = 10,
         passes: int = 1,

@@ -46,7 +46,8 @@ class Rollouts(EnvironmentData):
 
     Args:
         env: a task of the dm_control suite (``cheetah-run``) or the id of a Gymnasium environment.
-        action_repeat: simulator steps for each action.
+        action_repeat: simulator steps for each action; by default the usual number for the environment
+            (`usual_action_repeat`).
         num_envs: environments that are stepped together (1 in the paper).
         batch_size: sequences an update (paper: 50).
         sequence_length: of each (paper: 50).
@@ -71,7 +72,7 @@ class Rollouts(EnvironmentData):
     def __init__(
         self,
         env: str,
-        action_repeat: int = 1,
+        action_repeat: int | None = None,
         num_envs: int = 1,
         batch_size: int = 50,
         sequence_length: int = 50,

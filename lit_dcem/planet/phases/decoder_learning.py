@@ -63,7 +63,7 @@ class DecoderLearning:
         return Belief(*(part[index] for part in flat))
 
     def loss(self, belief: Belief) -> Float[Tensor, ""]:
-        """Minus the imagined return of the points a search evaluated from each belief ``[B, size]``; for the decoder alone."""
+        """Minus the imagined return of what a search from each belief ``[B, size]`` found; for the decoder alone."""
         belief = Belief(*(part.detach() for part in belief))
         objective = self.planner.objective(Problem(self.world_model, belief, frozen=True))
         search = self.planner.search.with_solver(self.solver.traced())

@@ -34,6 +34,12 @@ STARTS = {"PlanetPhase1": ("world_model",), "PlanetPhase2": CONTROLLER, "PlanetJ
 VALUES = {"planner.value": "planner.value", "seed_planner.value": "planner.value"}
 SHARED = dict.fromkeys(STARTS, VALUES)
 """what it also takes over from a class, and of what, if both have it"""
+INHERITS = {
+    "PlanetPhase1": {"world_model": "world_model", "seed_planner": "planner"},
+    "PlanetPhase2": {"world_model": "world_model", "seed_planner": "seed_planner", "planner": "planner"},
+    "PlanetJoint": {"world_model": "world_model", "planner": "planner"},
+}
+"""for each class, parts that a config need not state, as those of the checkpoint in ``start`` are taken"""
 
 
 class PlanetPhase2(Planet):
@@ -77,6 +83,7 @@ class PlanetPhase2(Planet):
     """
 
     metrics = (*Planet.metrics, *MODEL_METRICS, *DECODER_METRICS)
+    inherits = INHERITS
     planner: LatentPlanner
 
     def __init__(

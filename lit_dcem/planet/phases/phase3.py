@@ -41,6 +41,12 @@ SHARED = {
     "PlanetJoint": VALUE,
 }
 """what it also takes over from a class, and of what, if both have it"""
+INHERITS = {
+    "PlanetPhase2": {"world_model": "world_model", "planner": "planner"},
+    "PlanetPhase3": {"world_model": "world_model", "planner": "planner", "policy_gradient": "policy_gradient"},
+    "PlanetJoint": {"world_model": "world_model", "planner": "planner", "policy_gradient": "policy_gradient"},
+}
+"""for each class, parts that a config need not state, as those of the checkpoint in ``start`` are taken"""
 
 
 class PlanetPhase3(Planet):
@@ -73,6 +79,7 @@ class PlanetPhase3(Planet):
     """
 
     metrics = (*Planet.metrics, *POLICY_METRICS)
+    inherits = INHERITS
     planner: LatentPlanner
 
     def __init__(

@@ -140,7 +140,7 @@ class ModelPlanner(nn.Module, ABC):
         plans: PolicyState | None,
         generator: torch.Generator | None = None,
     ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
-        """The first action of a plan for each environment, and what the next call needs to know of the plan.
+        """The first action of a plan for each environment, and what the next call needs to know, the ``plan`` included.
 
         Args:
             model: predicts.
@@ -157,7 +157,7 @@ class ModelPlanner(nn.Module, ABC):
         solution = self.solve(problem, self._begin(model.rssm.action_dim, first, plans))
         chosen = self._choose(problem, self._plan(problem, solution))
         after = {"mean": solution.mean, "best": solution.best} if self.options.warm_start else {}
-        return chosen[:, 0], after | ({"plan": chosen} if self.remembers else {})
+        return chosen[:, 0], {**after, "plan": chosen}
 
     def act(
         self, model: WorldModel, belief: Belief, seed: int, rest: Rest | None = None, frozen: bool = False
