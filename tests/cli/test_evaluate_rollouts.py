@@ -157,5 +157,5 @@ def test_a_third_phase_refuses_to_start_from_the_first(runs, tmp_path, monkeypat
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--config", str(CONFIGS / "cheetah_phase3_fast.yaml"), *debug, *QUIET, start])
     assert stop.value.code == 2
-    rule = "PlanetPhase3 starts from a checkpoint of PlanetPhase2 or PlanetPhase3"
+    rule = "PlanetPhase3 starts from a checkpoint of PlanetPhase2 or PlanetPhase3 or PlanetJoint"
     assert f"{rule}, got one of PlanetPhase1" in capsys.readouterr().err
