@@ -52,7 +52,7 @@ def _from_start(cls: type, given: Tree, arguments: list[str]) -> Tree:
     parts: Mapping[str, str] = inherits.get(checkpoint.nearest(inherits), {})
     model, data = checkpoint.trusted_config
     found: Tree = {"model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items()})}}
-    if given["data"]:
+    if "env" in options_of(class_of(given["data"]) or object):
         found["data"] = {"init_args": _there({name: data.get(name) for name in TASK})}
     return found
 

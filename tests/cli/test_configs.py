@@ -7,57 +7,89 @@ import numpy as np
 import pytest
 from pytorch_lightning.cli import LightningCLI
 
+from lit_dcem.cli.completing import complete
 from lit_dcem.cli.main import main
 from lit_dcem.cli.overlays import spell_out
 from lit_dcem.envs.vector import VectorEnv
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-OTHER_COMMANDS = (
-    "debug",
-    "debug_planet",
-    "debug_phase3",
-    "debug_joint",
-    "cartpole_expert",
-    "cartpole_pca",
+PARTS = ("debug", "value", "walker_phase1", "walker_phase2")
+"""configs that come after another one"""
+OTHER_COMMANDS = ("cartpole_expert", "cartpole_pca")
+WHOLE = sorted(
+    path for path in CONFIGS.glob("*.yaml") if path.stem not in (*PARTS, *OTHER_COMMANDS) and "sweep_" not in path.stem
 )
-WHOLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in OTHER_COMMANDS and "sweep_" not in path.stem)
-PHASE3 = [path for path in WHOLE if "_phase3" in path.stem]
-PLANET = [path for path in WHOLE if "_phase" in path.stem or "_joint" in path.stem]
+STARTS = {
+    "phase2": "cheetah_phase1_fast_0",
+    "phase2_dcem": "cheetah_phase1_fast_0",
+    "phase2_paper": "cheetah_phase1_fast_0",
+    "phase3": "cheetah_phase2_fast_0",
+    "phase3_paper": "cheetah_phase2_fast_0",
+    "swingup_phase2": "swingup_phase1_0",
+    "swingup_phase3": "swingup_phase2_0",
+}
+"""shipped checkpoints that later phases start from"""
+PLANET = [path for path in WHOLE if "phase" in path.stem or path.stem == "joint"]
+LINES, ALL_LINES = 35, 700
+"""most lines of a config, without comments, and of all together"""
 
 
-def with_debug(paths, debug):
-    return [
-        pytest.param(path, ["--config", str(CONFIGS / f"{debug}.yaml")], id=f"{path.stem}-{debug}") for path in paths
-    ]
+def started(path):
+    start = [f"--model.start={STARTS[path.stem]}"] if path.stem in STARTS else []
+    return [*start, "--data.initial_replay=null"] if "phase2" in path.stem else start
+
+
+def with_part(base, *parts):
+    extra = [word for part in parts for word in ("--config", str(CONFIGS / f"{part}.yaml"))]
+    return pytest.param(CONFIGS / f"{base}.yaml", extra, id="-".join([base, *parts]))
 
 
 CASES = [pytest.param(path, [], id=path.stem) for path in WHOLE]
-CASES += (
-    with_debug([path for path in WHOLE if "_phase" not in path.stem], "debug")
-    + with_debug(PLANET, "debug_planet")
-    + with_debug(PHASE3, "debug_phase3")
-)
-CASES += with_debug([CONFIGS / "cheetah_joint.yaml"], "debug_joint")
+CASES += [with_part(path.stem, "debug") for path in WHOLE]
+CASES += [
+    with_part(*names) for names in (("phase1", "value"), ("phase1", "value", "debug"), ("phase1", "walker_phase1"))
+]
+CASES += [with_part("phase2", "walker_phase2")]
 
 
 @pytest.mark.parametrize(("path", "extra"), CASES)
 def test_config_builds(path, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lit-dcem"])
-    arguments = ["--config", str(path), *extra, "--trainer.accelerator=cpu"]
-    built = LightningCLI(args=spell_out(arguments), run=False, save_config_callback=None)
+    arguments = ["fit", "--config", str(path), *extra, *started(path), "--trainer.accelerator=cpu"]
+    built = LightningCLI(args=complete(spell_out(arguments))[1:], run=False, save_config_callback=None)
     assert built.model.configure_optimizers()
-    assert built.trainer.loggers[0].name == path.stem
+
+
+def test_configs_are_short():
+    lines = {path.name: path.read_text().splitlines() for path in CONFIGS.glob("*.yaml")}
+    long = [name for name, each in lines.items() if sum(not line.lstrip().startswith("#") for line in each) > LINES]
+    assert not long and sum(map(len, lines.values())) <= ALL_LINES
+
+
+def test_no_config_states_sizes_of_the_environment():
+    """A size that is not the environment's is the model's own."""
+    text = "".join(path.read_text() for path in CONFIGS.glob("*.yaml"))
+    assert "observation_dim" not in text and "action_dim" not in text
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:There will be no videos")
 @pytest.mark.parametrize("path", PLANET, ids=[path.stem for path in PLANET])
-def test_debug_planet_trains_every_planet_config(path, tmp_path, monkeypatch):
+def test_debug_trains_every_planet_config(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(VectorEnv, "render", black)
-    debug = f"--config={CONFIGS / 'debug_planet.yaml'}"
-    main(["fit", f"--config={path}", debug, "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"])
+    debug = f"--config={CONFIGS / 'debug.yaml'}"
+    main(
+        [
+            "fit",
+            f"--config={path}",
+            debug,
+            *started(path),
+            "--trainer.accelerator=cpu",
+            "--trainer.enable_progress_bar=false",
+        ]
+    )
     assert (tmp_path / "runs" / path.stem / "version_0/checkpoints/last.ckpt").is_file()
 
 

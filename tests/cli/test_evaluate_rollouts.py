@@ -18,6 +18,9 @@ from lit_dcem.planet.data.rollouts import Rollouts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
+MODEL = ["hidden_dim=16", "num_layers=1", 'rssm={"deter_dim": 16, "stoch_dim": 4, "num_layers": 1}']
+SMALL = {"phase1": [f"--model.world_model.{option}" for option in MODEL], "phase2": []}
+"""the second phase has the model of the first"""
 FULL = """
 planner:
   class_path: lit_dcem.CEMPlanner
@@ -46,16 +49,15 @@ def black(envs, index, height, width):
 def runs(made_once):
     """A checkpoint of either phase, a few updates old."""
     folder = made_once("runs_to_evaluate", _train)
-    return {f"phase{n}": str(folder / "runs" / f"cheetah_phase{n}_fast" / "version_0") for n in (1, 2)}
+    return {f"phase{n}": str(folder / "runs" / f"phase{n}" / "version_0") for n in (1, 2)}
 
 
 def _train():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VectorEnv, "render", black)
-        debug = ["--config", str(CONFIGS / "debug_planet.yaml"), "--trainer.max_epochs=1"]
-        start = ["--model.init_args.start=runs/cheetah_phase1_fast/version_0/checkpoints/last.ckpt"]
-        for name, more in (("cheetah_phase1_fast", []), ("cheetah_phase2_fast", start)):
-            main(["fit", "--config", str(CONFIGS / f"{name}.yaml"), *debug, *QUIET, *more])
+        debug = ["--config", str(CONFIGS / "debug.yaml"), "--trainer.max_epochs=1"]
+        for name in ("phase1", "phase2"):
+            main(["fit", "--config", str(CONFIGS / f"{name}.yaml"), *debug, *QUIET, *SMALL[name]])
 
 
 def evaluate(run, *options, out):
@@ -153,9 +155,9 @@ def test_the_video_is_of_the_first_episode(runs, tmp_path, monkeypatch):
 def test_a_third_phase_refuses_to_start_from_the_first(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     start = f"--model.init_args.start={runs['phase1']}/checkpoints/last.ckpt"
-    debug = ["--config", str(CONFIGS / "debug_phase3.yaml")]
+    debug = ["--config", str(CONFIGS / "debug.yaml")]
     with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(CONFIGS / "cheetah_phase3_fast.yaml"), *debug, *QUIET, start])
+        main(["fit", "--config", str(CONFIGS / "phase3.yaml"), *debug, *QUIET, start])
     assert stop.value.code == 2
     rule = "PlanetPhase3 starts from a checkpoint of PlanetPhase2 or PlanetPhase3 or PlanetJoint"
     assert f"{rule}, got one of PlanetPhase1" in capsys.readouterr().err

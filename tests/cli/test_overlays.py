@@ -5,13 +5,44 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lit_dcem.cli.overlays import MARK, spell_out
+from lit_dcem.cli.overlays import MARK, _leaves, spell_out
 from lit_dcem.errors import UsageError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-PLANET = [*CONFIGS.glob("*_phase*.yaml"), CONFIGS / "cheetah_joint.yaml"]
-BEFORE = {"model": {"class_path": "A", "init_args": {"size": 3, "start": "x.ckpt"}}, "trainer": {"max_epochs": 9}}
-OVERLAY = {MARK: True, "model": {"init_args": {"size": 1, "start": None, "speed": 2}}, "data": {"init_args": {"n": 1}}}
+SOLVER = {"class_path": "lit_dcem.DCEM", "init_args": {"num_elites": 3}}
+BEFORE = {
+    "model": {
+        "class_path": "lit_dcem.PlanetPhase2",
+        "init_args": {
+            "start": "x.ckpt",
+            "num_beliefs": 3,
+            "planner": {"class_path": "lit_dcem.LatentPlanner", "init_args": {"solver": SOLVER}},
+        },
+    },
+    "data": {"class_path": "lit_dcem.Rollouts"},
+    "trainer": {"max_epochs": 9},
+}
+SIZE = {"init_args": {"solver": {"init_args": {"num_candidates": 1}}}}
+OVERLAY = {
+    MARK: True,
+    "model": {
+        "init_args": {
+            "num_beliefs": 1,
+            "speed": 2,
+            "planner": {"init_args": {"value": {"init_args": {"hidden_dim": 3}}, **SIZE["init_args"]}},
+            "seed_planner": SIZE,
+            "policy_gradient": {"init_args": {"value_steps": 1}},
+        }
+    },
+    "data": {"init_args": {"batch_size": 1, "num_batches": 1}},
+}
+HERE = [
+    "--model.init_args.num_beliefs=1",
+    "--model.init_args.planner.init_args.solver.init_args.num_candidates=1",
+    "--model.init_args.seed_planner.init_args.solver.init_args.num_candidates=1",
+    "--data.init_args.batch_size=1",
+]
+"""what a second phase takes: not what is of another phase, nor the parts that it has none of"""
 
 
 @pytest.fixture
@@ -26,15 +57,19 @@ def paths(tmp_path):
 @pytest.mark.parametrize("joined", [True, False])
 def test_only_what_is_there_becomes_options_in_its_place(paths, joined):
     before, overlay = ([f"--config={path}"] if joined else ["--config", path] for path in paths.values())
-    spelled = spell_out(["fit", *before, "--trainer.x=1", *overlay, "--model.init_args.size=7"])
-    here = ["--model.init_args.size=1", "--model.init_args.start=null"]
-    assert spelled == ["fit", *before, "--trainer.x=1", *here, "--model.init_args.size=7"]
+    spelled = spell_out(["fit", *before, "--trainer.x=1", *overlay, "--model.init_args.num_beliefs=7"])
+    assert spelled == ["fit", *before, "--trainer.x=1", *HERE, "--model.init_args.num_beliefs=7"]
+
+
+def test_a_part_that_is_neither_given_nor_inherited_is_left_out(paths):
+    spelled = spell_out(["fit", f"--config={paths['before']}", "--model.start=null", f"--config={paths['overlay']}"])
+    assert not [word for word in spelled if "seed_planner" in word]
 
 
 def test_all_configs_before_it_count(paths, tmp_path):
-    (tmp_path / "data.yaml").write_text("data: {init_args: {n: 5}}\n")
+    (tmp_path / "data.yaml").write_text("data: {class_path: lit_dcem.OnPolicyRollouts}\n")
     arguments = [f"--config={path}" for path in (paths["before"], tmp_path / "data.yaml", paths["overlay"])]
-    assert "--data.init_args.n=1" in spell_out(arguments)
+    assert "--data.init_args.num_batches=1" in spell_out(arguments)
 
 
 def test_it_needs_a_config_before_it(paths):
@@ -64,12 +99,11 @@ def test_what_a_parser_would_choke_on_is_refused(paths, tmp_path, content, says)
         spell_out(["fit", f"--config={paths['before']}", f"--config={tmp_path / 'bad.yaml'}"])
 
 
-def names(config, prefix=""):
-    for name, value in config.items():
-        yield from names(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
-
-
-def test_every_debug_size_is_of_some_config():
-    known = {name for path in PLANET for name in names(yaml.safe_load(path.read_text()))}
-    debug = set(names(yaml.safe_load((CONFIGS / "debug_planet.yaml").read_text()))) - {MARK}
-    assert debug <= known
+def test_every_debug_size_is_taken_by_some_experiment():
+    content = yaml.safe_load((CONFIGS / "debug.yaml").read_text())
+    wanted = {name for name, _ in _leaves({part: content[part] for part in ("model", "data")}, "")}
+    taken: set[str] = set()
+    for configs in (["regression"], ["phase1", "value"], ["phase2_dcem"], ["phase3"], ["joint"]):
+        words = spell_out([f"--config={CONFIGS / name}.yaml" for name in (*configs, "debug")])
+        taken |= {f".{word.removeprefix('--').partition('=')[0]}" for word in words}
+    assert wanted <= taken

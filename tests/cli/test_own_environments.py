@@ -46,7 +46,7 @@ def registered():
 
 
 def command(phase, *options):
-    configs = [f"--config={CONFIGS / name}.yaml" for name in (f"swingup_phase{phase}", "debug_planet")]
+    configs = [f"--config={CONFIGS / name}.yaml" for name in (f"swingup_phase{phase}", "debug")]
     repeat = "--data.init_args.action_repeat=1"
     return ["fit", *configs, *QUIET, "--trainer.max_epochs=1", repeat, *options]
 

@@ -308,7 +308,7 @@ def test_bad_files_are_one_sentence(write, done, tmp_path, changes, says):
 
 def real(folder, seeds):
     """A sweep of the small task's first two phases at debug size."""
-    configs = [[str(CONFIGS / f"{name}.yaml") for name in (f"swingup_phase{i}", "debug_planet")] for i in (1, 2)]
+    configs = [[str(CONFIGS / f"{name}.yaml") for name in (f"swingup_phase{i}", "debug")] for i in (1, 2)]
     planner = "model.init_args.planner.init_args"
     first = {"configs": configs[0], "arguments": {f"{planner}.horizon": 4}}
     starts = {**START, "data.init_args.initial_replay": "."}

@@ -28,21 +28,24 @@ EXPERIMENTS = {
     "regression": ("debug", [*ENERGY, *SOLVER]),
     "regression_gd": ("debug", ENERGY),
     "cartpole": ("debug", ["--model.init_args.decoder.init_args.hidden_dim=8", *SOLVER, *TRAINING, *ONE_BATCH]),
-    "swingup_phase1": ("debug_planet", ["--data.init_args.seed_updates=0", *PLANET]),
+    "swingup_phase1": ("debug", ["--data.init_args.seed_updates=0", *PLANET]),
     "swingup_phase2": (
-        "debug_planet",
+        "debug",
         [
-            *["--model.init_args.start=null", "--data.init_args.initial_replay=null"],
-            *["--model.init_args.seed_planner=null", "--data.init_args.seed_updates=0", *PLANET],
+            *["--model.start=swingup_phase1_0", "--data.initial_replay=null"],
+            *["--data.init_args.seed_updates=0", *PLANET],
         ],
     ),
-    "swingup_phase3": ("debug_phase3", ["--model.init_args.policy_gradient.init_args.value_steps=0", *PLANET]),
-    "cheetah_joint": ("debug_joint", ["--model.init_args.policy_gradient.init_args.value_steps=0", *PLANET]),
+    "swingup_phase3": (
+        "debug",
+        ["--model.start=swingup_phase2_0", "--model.policy_gradient.value_steps=0", "--data.num_envs=2", *PLANET],
+    ),
+    "joint": ("debug", ["--model.init_args.policy_gradient.init_args.value_steps=0", *PLANET]),
 }
 PICTURES = {"regression": "energy and predictions", "regression_gd": "energy and predictions", "cartpole": "search"}
 REFUSED = {(name, "16-true") for name in EXPERIMENTS} | {
     ("swingup_phase3", "bf16-true"),
-    ("cheetah_joint", "bf16-true"),
+    ("joint", "bf16-true"),
 }
 FAST = {
     *(

@@ -198,7 +198,7 @@ def test_a_planet_of_ones_own_is_evaluated_and_starts_the_next_phase(capsys):
     for name, ours, own in (("swingup_phase1", "PlanetPhase1", "Phase1"), ("swingup_phase2", "Rollouts", "Data")):
         text = (configs / f"{name}.yaml").read_text()
         Path(f"{name}.yaml").write_text(text.replace(f"lit_dcem.{ours}", f"mine.{own}"))
-    small = ["--config=debug_planet", *FAST]
+    small = ["--config=debug", *FAST]
     main(["fit", "--config=swingup_phase1.yaml", *small])
     forget()
     main(["evaluate", "--checkpoint=runs/swingup_phase1/version_0", "--episodes=1"])

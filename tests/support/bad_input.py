@@ -26,11 +26,13 @@ EXPERIMENTS = {
     "regression": ("regression", "debug"),
     "regression_gd": ("regression_gd", "debug"),
     "cartpole": ("cartpole", "debug"),
-    "phase1": ("swingup_phase1", "debug_planet"),
-    "phase2": ("swingup_phase2", "debug_planet"),
-    "phase3": ("swingup_phase3", "debug_planet"),
-    "joint": ("cheetah_joint", "debug_planet"),
+    "phase1": ("swingup_phase1", "debug"),
+    "phase2": ("swingup_phase2", "debug"),
+    "phase3": ("swingup_phase3", "debug"),
+    "joint": ("joint", "debug"),
 }
+STARTS = {"phase2": "swingup_phase1_0", "phase3": "swingup_phase2_0"}
+"""shipped checkpoints that later phases start from"""
 QUICK = [
     *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
     *("--trainer.max_epochs=1", "--trainer.limit_train_batches=2"),
@@ -152,7 +154,9 @@ def files_of(limit: int | None) -> Iterator[None]:
 def fit(experiment: str, *options: str, command: str = "fit") -> Case:
     """A command of the Trainer with an experiment's configs, in debug sizes."""
     configs = [f"--config={CONFIGS / name}.yaml" for name in EXPERIMENTS[experiment]]
-    return Case([command, *configs, *QUICK, *options])
+    start = [f"--model.init_args.start={STARTS[experiment]}"] if experiment in STARTS else []
+    replay = ["--data.init_args.initial_replay=null"] if experiment == "phase2" else []
+    return Case([command, *configs, *start, *replay, *QUICK, *options])
 
 
 # ---- configs -------------------------------------------------------------------------------------------------------
@@ -330,9 +334,9 @@ def write_pairs(folder: Path) -> None:
     for model, data in itertools.permutations(EXPERIMENTS, 2):
         ours, theirs = read(*EXPERIMENTS[model]), read(*EXPERIMENTS[data])
         both = {**ours, "data": theirs["data"]}
-        for part in ("start", "initial_replay"):
-            both["model"]["init_args"].pop(part, None)
-            both["data"]["init_args"].pop(part, None)
+        both["data"]["init_args"].pop("initial_replay", None)
+        if model in STARTS:
+            both["model"]["init_args"]["start"] = STARTS[model]
         (folder / f"pair_{model}_{data}.yaml").write_text(yaml.safe_dump(both))
 
 

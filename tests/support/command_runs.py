@@ -13,17 +13,19 @@ QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=
 AVERAGED = ["--trainer.callbacks+=pytorch_lightning.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay=0.9"]
 SHORT = ["--data.init_args.action_repeat=50", "--data.init_args.evaluation_episodes=1"]
 PLANNED = [*SHORT, "--model.init_args.planner.init_args.horizon=4"]
+FEW = ["--data.num_envs=2", "--data.num_episodes=2"]
 LATENT = [*SHORT, "--model.init_args.planner.init_args.decoder.init_args.horizon=4"]
-PHASE2 = ["--model.init_args.start=null", "--data.init_args.initial_replay=null"]
+PHASE2 = ["--model.start=swingup_phase1_0", "--data.initial_replay=null"]
+PHASE3 = ["--model.start=swingup_phase2_0"]
 EXPERIMENTS = {
     "regression": ("regression", "debug", []),  # averages its weights
     "plateau": ("regression_paper", "debug", ["--model.init_args.lr_scheduler.init_args.patience=0"]),
     "cartpole": ("cartpole", "debug", []),  # averages its weights
-    "phase1": ("swingup_phase1", "debug_planet", PLANNED),
-    "phase1 averaged": ("swingup_phase1", "debug_planet", [*PLANNED, *AVERAGED]),
-    "phase2": ("swingup_phase2", "debug_planet", [*LATENT, *PHASE2]),
-    "phase3": ("swingup_phase3", "debug_phase3", LATENT),
-    "joint": ("cheetah_joint", "debug_joint", LATENT),
+    "phase1": ("swingup_phase1", "debug", PLANNED),
+    "phase1 averaged": ("swingup_phase1", "debug", [*PLANNED, *AVERAGED]),
+    "phase2": ("swingup_phase2", "debug", [*SHORT, *PHASE2]),
+    "phase3": ("swingup_phase3", "debug", [*SHORT, *FEW, *PHASE3]),
+    "joint": ("joint", "debug", [*LATENT, "--data.num_batches=3"]),
 }
 """config, its debug sizes, and what else is typed"""
 TIMES = ("speed/", "val/seconds_per_decision")
