@@ -50,7 +50,7 @@ def paths(tmp_path):
     found = {}
     for name, content in (("before", BEFORE), ("overlay", OVERLAY)):
         found[name] = str(tmp_path / f"{name}.yaml")
-        Path(found[name]).write_text(yaml.safe_dump(content))
+        Path(found[name]).write_text(yaml.safe_dump(content, sort_keys=False))
     return found
 
 
