@@ -73,7 +73,7 @@ def decoder_case(sizes: Sizes, precisions: list[str]) -> Case:
 
 
 def decoder_works(sizes: Sizes, precisions: list[str]) -> dict[str, Work]:
-    """Make a decoder step for each method. At temperature 0, the loss is that of configs/cheetah_phase2_fast.yaml."""
+    """Make a decoder step for each method. At temperature 0, the loss is that of configs/phase2.yaml."""
     works = {name: decoder_step(sizes, **options) for name, options in WAYS.items()}
     hard = {"loss": EmbeddingLoss(answer=0.0, best=0.5, elites=0.5, num_elites=5), "temperature": 0.0}
     works["temperature 0, best and elites"] = decoder_step(sizes, **hard)

@@ -34,7 +34,7 @@ OBSERVATIONS, ACTIONS = 17, 6
 BATCH, LENGTH = 50, 50
 EPISODES, STEPS = 400, 250
 """episodes of the replay, and steps of each: 100,000 steps in all"""
-CONFIG = Path(__file__).parents[1] / "configs" / "cheetah_phase1_fast.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "phase1.yaml"
 LOOP_EPISODES = 6
 """episodes of the whole loop, without the seed episodes and the first one"""
 QUICK_EPISODES = 1

@@ -67,7 +67,7 @@ class Attempt:
 
     def _stopped(self, code: int) -> StoppedError:
         if self.made is not None and not self._has_updated and _has_episodes(self.made):  # they may have taken long
-            reuse = f"--data.init_args.initial_replay={self.made}"
+            reuse = f"--data.initial_replay={self.made}"
             return StoppedError(code, f"Stopped before the first update; to reuse its seed episodes, add {reuse}.")
         self._clear()
         return StoppedError(code, self.last.said)

@@ -180,7 +180,7 @@ def test_seed_episodes_outlive_a_stop_before_the_first_update(here, number, code
         process.send_signal(number)
         words = process.communicate()[0]
     assert process.returncode == code, words
-    reuse = f"--data.init_args.initial_replay={stopped}"
+    reuse = f"--data.initial_replay={stopped}"
     told = f"lit-dcem: Stopped before the first update; to reuse its seed episodes, add {reuse}."
     assert words.strip().endswith(told)
     main(typed("phase1", reuse, "--trainer.max_epochs=1"))
