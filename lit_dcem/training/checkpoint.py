@@ -94,7 +94,9 @@ class Checkpoint:
             UsageError: no such file, or one that is not a whole checkpoint of Lightning.
         """
         path = find_checkpoint(run)
-        return cls(path, read_checkpoint(path), reader(path, trust))
+        content = read_checkpoint(path)
+        _check_history(content)
+        return cls(path, content, reader(path, trust))
 
     @property
     def config(self) -> Config:
@@ -142,16 +144,8 @@ class Checkpoint:
 
     @property
     def history(self) -> list[Row]:
-        """Rows of the `History` callback: step, seconds and the validation metrics.
-
-        Raises:
-            UsageError: something else in their place.
-        """
-        kept = self.content.get("callbacks", {}).get("History", {})
-        rows = kept.get("rows", []) if isinstance(kept, dict) else None
-        if not isinstance(rows, list) or not all(map(_is_row, rows)):
-            raise UsageError("The History in a checkpoint must be rows of numbers with a step, got something else.")
-        return rows
+        """Rows of the `History` callback: step, seconds and the validation metrics; none if it had no such callback."""
+        return self.content.get("callbacks", {}).get("History", {}).get("rows", [])
 
     def weights(self, part: str = "") -> dict[str, Any]:
         """The weights of a submodule, under the submodule's own names; by default all of them."""
@@ -242,6 +236,14 @@ class _Limit(TorchFunctionMode):
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "_instantiator"}
+
+
+def _check_history(content: Mapping[str, Any]) -> None:
+    """Raise a UsageError for something else in the place of the `History` callback's rows."""
+    kept = content.get("callbacks", {}).get("History", {})
+    rows = kept.get("rows", []) if isinstance(kept, dict) else None
+    fits = isinstance(rows, list) and all(map(_is_row, rows))
+    require(fits, "The History in a checkpoint must be rows of numbers with a step", "something else")
 
 
 def _is_row(row: object) -> bool:
