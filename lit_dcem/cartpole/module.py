@@ -57,7 +57,6 @@ class CartpoleEmbedding(pl.LightningModule):
         answer: plan with the last "mean" of the search (paper), or the "best" point it evaluated.
         loss: of the points that the training search evaluated; by default the cost of its answer (paper).
         validation_repeats: number of solver seeds to average a validation over.
-        expert_cost: cost of the expert's sequences, the denominator of ``val/improvement``.
         start: checkpoint of an earlier run whose decoder to start from; exported ones work, too.
 
     Raises:
@@ -82,7 +81,6 @@ class CartpoleEmbedding(pl.LightningModule):
         answer: Answer = "mean",
         loss: EmbeddingLoss | None = None,
         validation_repeats: int = 5,
-        expert_cost: float = EXPERT_COST,
         start: str | None = None,
     ) -> None:
         super().__init__()
@@ -104,7 +102,6 @@ class CartpoleEmbedding(pl.LightningModule):
         self.lr_scheduler = lr_scheduler
         self.embedding_loss = loss or EmbeddingLoss()
         self.validation_repeats = validation_repeats
-        self.expert_cost = expert_cost
         self.start = start
         self.cost = MeanMetric()
         self.cost_paper, self.cost_trained, self.cost_hard = MeanMetric(), MeanMetric(), MeanMetric()
@@ -179,7 +176,7 @@ class CartpoleEmbedding(pl.LightningModule):
         self._log_improvement("test")
 
     def _log_improvement(self, stage: str) -> None:
-        self.log(f"{stage}/improvement", self.cost.compute() / self.expert_cost, sync_dist=True)
+        self.log(f"{stage}/improvement", self.cost.compute() / EXPERT_COST, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimize(self.decoder.parameters(), self.optimizer, self.lr_scheduler, "val/cost")
