@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lit_dcem.cli.configs import Tree, arguments_of, class_of, given_in, merged, options_of, plain
-from lit_dcem.envs.make import make
+from lit_dcem.envs.make import make_simulation
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.run_folder import newest_run
+from lit_dcem.training.start import nearest_class
 
 TASK = ("env", "env_options", "action_repeat", "time_limit")
 """options of the data that a later phase shares with the one before"""
@@ -49,7 +50,7 @@ def _from_start(cls: type, given: Tree, arguments: list[str]) -> Tree:
     if not isinstance(start, str) or not inherits:
         return {}
     checkpoint = _resumed(arguments) or Checkpoint.read(start)
-    parts: Mapping[str, str] = inherits.get(checkpoint.nearest(inherits), {})
+    parts: Mapping[str, str] = inherits[nearest_class(checkpoint, cls, inherits)]
     model, data = checkpoint.trusted_config
     found: Tree = {"model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items()})}}
     if "env" in options_of(class_of(given["data"]) or object):
@@ -77,13 +78,16 @@ def _from_environment(cls: type, given: Tree) -> Tree:
     """The sizes that the config does not state."""
     env, takes = given["data"].get("env"), options_of(cls)
     wanted = {path: _open(given["model"], takes, path, names) for path, names in SIZES.items()}
-    if not isinstance(env, str) or "world_model" not in takes or not any(wanted.values()):
+    options = given["data"].get("env_options")
+    can_tell = isinstance(env, str) and isinstance(options, dict | None)
+    if not can_tell or "world_model" not in takes or not any(wanted.values()):
         return {}
-    envs = make(env, env_options=given["data"].get("env_options"))
+    simulation = make_simulation(env, options)
+    sizes = {"observation_dim": simulation.observation_dim, "action_dim": len(simulation.lower)}
     found: Tree = {}
     for path, names in wanted.items():
         if names:
-            found = merged(found, _nested(given["model"], path, {name: getattr(envs, name) for name in names}))
+            found = merged(found, _nested(given["model"], path, {name: sizes[name] for name in names}))
     return {"model": found}
 
 

@@ -6,7 +6,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-TRAINER = {"num_sanity_val_steps": 0, "log_every_n_steps": 10, "inference_mode": False}
+LOGGER = {
+    "class_path": "pytorch_lightning.loggers.TensorBoardLogger",
+    "init_args": {"save_dir": "runs", "name": None, "default_hp_metric": False},
+}
+"""its runs have the name of the config"""
+TRAINER = {"logger": LOGGER, "num_sanity_val_steps": 0, "log_every_n_steps": 10, "inference_mode": False}
 """defaults of ours for options of the Trainer; inference mode would keep solvers from their inner gradients"""
 
 

@@ -40,10 +40,7 @@ def start_from(
         UsageError: no checkpoint, or one of another phase, task or size, or of code that is not trusted.
     """
     checkpoint = Checkpoint.read(path, trust)
-    given = checkpoint.nearest(taken)
-    if given is None:
-        rule = f"{type(module).__name__} starts from a checkpoint of {' or '.join(taken)}"
-        raise UsageError(f"{rule}, got one of {checkpoint.module_class.__name__} in {path}.")
+    given = nearest_class(checkpoint, type(module), taken)
     if check_data is not None:
         check_data(checkpoint.config.data, path)
     for part in taken[given]:
@@ -54,3 +51,16 @@ def start_from(
         if name in present and weights:
             load_weights(present[name], weights, path)
     return checkpoint.weights()
+
+
+def nearest_class(checkpoint: Checkpoint, later: type, names: Iterable[str]) -> str:
+    """Which of some classes, by name, the module of a checkpoint is, or descends from.
+
+    Raises:
+        UsageError: none; the later class cannot start from it.
+    """
+    found = checkpoint.nearest(names)
+    if found is None:
+        rule = f"{later.__name__} starts from a checkpoint of {' or '.join(names)}"
+        raise UsageError(f"{rule}, got one of {checkpoint.module_class.__name__} in {checkpoint.path}.")
+    return found

@@ -236,7 +236,7 @@ def test_remote_addresses_are_left_to_lightning(tmp_path):
 
 KILLS = """
 import os, sys, time, zipfile, torch
-from lit_dcem.checkpoint_io import SafeCheckpointIO
+from lit_dcem.training.checkpoint_io import SafeCheckpointIO
 
 path, kills = sys.argv[1], int(sys.argv[2])
 files, weights, step = SafeCheckpointIO(), torch.arange(500_000.0), 0

@@ -196,8 +196,8 @@ def test_actions_are_of_the_seed_alone(checkpoint):
     ("env", "sizes", "observation", "rule"),
     [
         ("Pendulum-v1", (3, 1), np.zeros(4), "The observation of Pendulum-v1 must have the size of its observation_sp"),
-        ("Pendulum-v1", (3, 1), (np.zeros(3), {}), "The observation of Pendulum-v1 must be of numbers, got "),
-        ("Pendulum-v1", (3, 1), {"position": np.zeros(3)}, "The observation of Pendulum-v1 must be of numbers, got "),
+        ("Pendulum-v1", (3, 1), (np.zeros(3), {}), "The observation of Pendulum-v1 must be numeric, got "),
+        ("Pendulum-v1", (3, 1), {"position": np.zeros(3)}, "The observation of Pendulum-v1 must be numeric, got "),
         ("Pendulum-v1", (3, 1), [0, np.nan, 0], r"An observation must be of finite numbers, got \[0.0, nan, 0.0\] of"),
         ("cartpole-swingup", (5, 1), np.zeros(5), "must be that of a TimeStep, with position, velocity, got ndarray"),
         ("cartpole-swingup", (5, 1), {"position": np.zeros(3)}, "with position, velocity, got position"),

@@ -122,11 +122,12 @@ def test_a_disk_that_fills_up_leaves_the_old_figure_and_export(runs, tmp_path, m
 def test_one_rule_finds_files_run_folders_and_shipped_names(runs, monkeypatch):
     last = runs[0] / "checkpoints/last.ckpt"
     assert find_checkpoint(runs[0]) == find_checkpoint(str(last)) == last
+    assert find_checkpoint(runs[0].parent) == last, "the newest of a folder of runs"
     shipped_one = shipped("checkpoints") / "cartpole_best_0.ckpt"
     for name in ("cartpole_best_0", "cartpole_best_0.ckpt", "checkpoints/cartpole_best_0"):
         monkeypatch.chdir(runs[0])
         assert find_checkpoint(name) == shipped_one
-    for name in ("nowhere", ".", str(runs[0].parent), "checkpoints"):
+    for name in ("nowhere", "..", str(runs[0].parents[1]), "checkpoints"):
         monkeypatch.chdir(runs[0].parent)
         with pytest.raises(UsageError, match=r"^A checkpoint must be a file, a run folder .*, got .*\.$"):
             find_checkpoint(name)

@@ -24,10 +24,6 @@ MAX_RUNS = 10_000
 MAX_NAME = 255
 """bytes in the name of a folder"""
 SEED = "seed_everything"
-LOGGER = {
-    "trainer.logger": "pytorch_lightning.loggers.TensorBoardLogger",
-    "trainer.logger.init_args.default_hp_metric": False,
-}
 KINDS = {"metric": str, "grid": dict, "mode": str, "arguments": dict, "evaluation": dict}
 """what a sweep file holds besides its configs or chains"""
 DEFAULTS: dict[str, Any] = {"mode": "min", "arguments": {}, "evaluation": {}}
@@ -142,21 +138,14 @@ def _run(
     phase: Phase, configs: dict[str, Any], point: dict[str, Any], columns: dict[str, Any], out: Path, before: Run | None
 ) -> Run:
     name = _as_name(",".join(as_options(columns)))
-    place = {"trainer.logger.init_args.save_dir": str(out), "trainer.logger.init_args.name": name}
-    logger = {} if any(map(_has_logger, configs.values())) else LOGGER
-    options = as_options({**logger, "trainer.enable_progress_bar": False, **phase.arguments, **point, **place}, "--")
+    logger = {"trainer.logger.init_args.save_dir": str(out), "trainer.logger.init_args.name": name}
+    options = as_options({"trainer.enable_progress_bar": False, **phase.arguments, **point, **logger}, "--")
     options = [*(f"--config={path}" for path in configs), *options]
     parts = {"grid": point, "arguments": phase.arguments, "configs": list(configs.values())}
     parts |= {"starts": phase.starts} if phase.starts else {}
     settings = json.loads(json.dumps(parts, default=str))  # to compare with what was recorded
     chain = before.chain if before else name
     return Run(out / name, chain, columns, settings, options, before, phase.starts)
-
-
-def _has_logger(config: Any) -> bool:
-    """Whether a config names a logger; by default runs have one of TensorBoard."""
-    trainer = config.get("trainer") if isinstance(config, dict) else None
-    return isinstance(trainer, dict) and bool(trainer.get("logger"))
 
 
 def _as_name(text: str) -> str:
