@@ -13,20 +13,19 @@ from jsonargparse import ActionConfigFile, Namespace
 from rich.console import Console
 from torch import nn
 
-from lit_dcem.cartpole import evaluate as cartpole
 from lit_dcem.cli.configs import check_configs
+from lit_dcem.cli.rooms import modules_at
 from lit_dcem.cli.table import table_of
 from lit_dcem.cli.train import Parser, one_sentence
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.replacing import check_writable, open_replacing
 from lit_dcem.files.shipped import shipped
-from lit_dcem.planet import evaluate as planet
-from lit_dcem.regression import evaluate as regression
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.evaluating import Evaluator, Option, Reports
 from lit_dcem.training.video import write_video
 
-EVALUATORS = (regression.EVALUATOR, cartpole.EVALUATOR, planet.EVALUATOR)
+EVALUATORS: tuple[Evaluator, ...] = tuple(module.EVALUATOR for module in modules_at("*/evaluate.py"))
+"""one in the room of each experiment"""
 DESCRIPTION = "Measure what a checkpoint has learned, or the planner of a config."
 
 

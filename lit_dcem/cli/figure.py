@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from matplotlib.backend_bases import FigureCanvasBase
 
+from lit_dcem.cli.rooms import modules_at
 from lit_dcem.errors import require
 from lit_dcem.files.replacing import check_writable, open_replacing
-from lit_dcem.files.shipped import PACKAGE
 from lit_dcem.training.figure_source import FIGURES, NothingShippedError, Source, find_paths
 from lit_dcem.training.progress import track
 
@@ -24,8 +23,8 @@ PLACES = ("*/figures.py", "*/figures/*.py")
 @functools.cache
 def registered() -> dict[str, Source]:
     """All figures: those of the paper in its order, then ours."""
-    for path in sorted(path for place in PLACES for path in PACKAGE.glob(place)):
-        import_module(".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)))
+    for _ in modules_at(*PLACES):  # each registers its figures when it is imported
+        continue
     return dict(
         sorted(
             FIGURES.items(), key=lambda item: (not item[0].isdigit(), int(item[0]) if item[0].isdigit() else 0, item[0])

@@ -161,7 +161,7 @@ def test_what_would_not_be_heeded_is_refused(here, capsys, experiment):
     [
         ["cartpole", "--data=lit_dcem.RegressionData"],
         ["phase1", "--data.init_args.env=Nothing-v0"],
-        ["phase1", "--data.init_args.env=cheetah-run"],
+        ["phase1", "--model.world_model.observation_dim=3"],
         ["cartpole", "--trainer.check_val_every_n_epoch=0"],
     ],
 )
