@@ -41,7 +41,7 @@ def load_controller(path: str | Path, trust: Iterable[str] = (), seed: int = 0) 
 
     Args:
         path: of the checkpoint: a file, a run folder, or the name of a shipped one, such as ``swingup_phase2_0``.
-        trust: your own packages whose classes the checkpoint may name, beside ours, torch's and those that are
+        trust: your own packages whose classes the checkpoint may name, besides ours, torch's and those that are
             imported; and of environments of your own.
         seed: of the controller's noise, see `Controller.reset`.
 

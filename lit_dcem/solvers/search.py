@@ -15,7 +15,7 @@ from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Objective, Solution
 
 Answer = Literal["mean", "best"]
-"""the mean of the last distribution (the paper's answer), or the best point that the solver met"""
+"""the mean of the last distribution (the paper's answer), or the best point that the solver evaluated"""
 
 
 @dataclass(frozen=True)

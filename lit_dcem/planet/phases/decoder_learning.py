@@ -37,7 +37,7 @@ class DecoderLearning:
     solver: DCEM
     """searches; gradients go through it"""
     embedding_loss: EmbeddingLoss
-    """of what the search met"""
+    """of the points that the search evaluated"""
     num_beliefs: int
     """how many posteriors of a batch to search from"""
     logit_cost: float

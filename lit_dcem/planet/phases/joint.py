@@ -47,7 +47,7 @@ class PlanetJoint(Planet):
         policy_weight: of the policy's loss in the sum.
         value_options: of the optimizer for the value network.
         training_solver: as in `PlanetPhase2`, like everything below; decoder steps start from the replay.
-        loss: of what a search of a decoder step met.
+        loss: of the points that the search of a decoder step evaluated.
         num_beliefs: that a decoder step starts from.
         logit_cost: weight of the mean square of what the decoder squashes to actions.
         optimizer: made from the world model's parameters and, in groups of their own, the decoder's and the others.

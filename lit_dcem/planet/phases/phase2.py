@@ -57,7 +57,7 @@ class PlanetPhase2(Planet):
         world_model: to keep learning; its sizes must be those of the environment.
         planner: chooses actions; its decoder learns.
         training_solver: searches in decoder steps, where gradients go through it; that of the planner if none is given.
-        loss: of what a search met (paper, and if none is given: the cost of its answer).
+        loss: of the points that a search evaluated; by default the cost of its answer (paper).
         beliefs: where searches start: "replay", posteriors of the batch that the world model learns from (paper); or
             "acting", those of the last actions, as in the paper's variant with a decoder step at every planning step
             (then ``update_interval`` of the data should be its number of environments).
