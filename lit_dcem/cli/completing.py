@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from lit_dcem.cli.configs import Tree, arguments_of, class_of, given_in, merged, options_of, plain
-from lit_dcem.envs.make import make_simulation
+from lit_dcem.cli.configs import Tree, arguments_of, class_of, content_of, given_in, merged, options_of, plain
+from lit_dcem.cli.resuming import named_runs
+from lit_dcem.envs.make import make_simulation, usual_action_repeat
+from lit_dcem.errors import UsageError
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.run_folder import newest_run
 from lit_dcem.training.start import nearest_class
@@ -23,11 +24,12 @@ SIZES = {
 """parts of a model, and their options that are the environment's"""
 
 
-def complete(arguments: list[str]) -> list[str]:
-    """Put a config with all that is left open in front of the others; what is written or typed overrides it.
+def missing(arguments: list[str]) -> Tree:
+    """What configs and options leave open, as a config.
 
-    A module with ``start`` gets the parts that its ``inherits`` names from the config of that checkpoint, and the task
-    from the checkpoint's data. World model, decoder and policy gradient get the sizes of the environment.
+    The action repeat is the usual one of the environment. A module with ``start`` gets the parts that its ``inherits``
+    names from the config of that checkpoint, and the task from the checkpoint's data. World model, decoder and policy
+    gradient get the sizes of the environment.
 
     Raises:
         UsageError: no such checkpoint or environment.
@@ -35,13 +37,16 @@ def complete(arguments: list[str]) -> list[str]:
     given = given_in(arguments)
     cls = class_of(given["model"])
     if cls is None:
-        return arguments
+        return {}
     found = _from_start(cls, given, arguments)
-    found = merged(found, _from_environment(cls, merged(plain(found), given)))
-    if not found:
-        return arguments
-    whole = {part: {"class_path": given[part].get("class_path"), **found[part]} for part in found}
-    return [arguments[0], f"--config={json.dumps(whole)}", *arguments[1:]]
+    known = merged(plain(found), given)
+    found = merged(found, merged(_from_environment(cls, known), _usual(known["data"])))
+    return {part: {"class_path": given[part].get("class_path"), **found[part]} for part in found}
+
+
+def in_front(found: Tree, arguments: list[str]) -> list[str]:
+    """The arguments with a config in front of the others; what is written or typed overrides it."""
+    return [arguments[0], f"--config={json.dumps(found)}", *arguments[1:]] if found else arguments
 
 
 def _from_start(cls: type, given: Tree, arguments: list[str]) -> Tree:
@@ -49,29 +54,35 @@ def _from_start(cls: type, given: Tree, arguments: list[str]) -> Tree:
     start, inherits = given["model"].get("start"), getattr(cls, "inherits", {})
     if not isinstance(start, str) or not inherits:
         return {}
-    checkpoint = _resumed(arguments) or Checkpoint.read(start)
+    checkpoint = _resumed(given, arguments) or Checkpoint.read(start)
     parts: Mapping[str, str] = inherits[nearest_class(checkpoint, cls, inherits)]
     model, data = checkpoint.trusted_config
-    found: Tree = {"model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items()})}}
-    if "env" in options_of(class_of(given["data"]) or object):
-        found["data"] = {"init_args": _there({name: data.get(name) for name in TASK})}
-    return found
+    takes, task = options_of(cls), options_of(class_of(given["data"]) or object)
+    found: Tree = {
+        "model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items() if ours in takes})},
+        "data": {"init_args": _there({name: data.get(name) for name in TASK if name in task})},
+    }
+    try:
+        json.dumps(found)
+    except TypeError as error:
+        raise UsageError(f"The config in {checkpoint.path} must be plain data, got others ({error}).") from error
+    return {part: options for part, options in found.items() if options["init_args"]}
 
 
 def _there(options: Mapping[str, Any]) -> Tree:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _resumed(arguments: list[str]) -> Checkpoint | None:
+def _resumed(given: Tree, arguments: list[str]) -> Checkpoint | None:
     """The checkpoint that a run is resumed from: what it started from may be gone by now."""
-    path = None
+    configs = [path for _, path in arguments_of(arguments) if path]
+    path = next((each["ckpt_path"] for each in map(content_of, reversed(configs)) if each.get("ckpt_path")), None)
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         path = (value if equals else following) if name == "--ckpt_path" else path
     if path == "last":
-        configs = [Path(path) for _, path in arguments_of(arguments) if path]
-        path = newest_run(Path("runs", configs[0].stem)) if configs else None
-    return Checkpoint.read(path) if path else None
+        path = newest_run(named_runs(given["trainer"], configs)) if configs else None
+    return Checkpoint.read(path) if path and path != "null" else None
 
 
 def _from_environment(cls: type, given: Tree) -> Tree:
@@ -91,20 +102,32 @@ def _from_environment(cls: type, given: Tree) -> Tree:
     return {"model": found}
 
 
+def _usual(data: Tree) -> Tree:
+    """The action repeat of the environment, to be in the config of a run and in its checkpoints."""
+    takes = options_of(class_of(data) or object)
+    if "action_repeat" not in takes or not isinstance(data.get("env"), str) or data.get("action_repeat") is not None:
+        return {}
+    return {"data": {"init_args": {"action_repeat": usual_action_repeat(data["env"])}}}
+
+
 def _open(model: Tree, takes: set[str], path: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
     """The sizes that a part lacks, if it is there or made by default."""
     part: Any = model
     for name in path:
         part = part.get(name) if isinstance(part, dict) else None
+    part = {"class_path": part} if isinstance(part, str) else part
     if part is None and len(path) == 1 and path[0] in takes:
         return list(names)
-    return [name for name in names if name not in part] if isinstance(part, dict) else []
+    cls = class_of(part) if isinstance(part, dict) else None
+    known = names if cls is None else [name for name in names if name in options_of(cls)]
+    return [name for name in known if name not in part] if isinstance(part, dict) else []
 
 
 def _nested(part: Tree, path: tuple[str, ...], sizes: Tree) -> Tree:
     """The sizes at their place in a config, below the classes that it names."""
     name, *rest = path
     inner = part.get(name) or {}
+    inner = {"class_path": inner} if isinstance(inner, str) else inner
     below = _nested(inner, tuple(rest), sizes) if rest else {"init_args": sizes}
     kind = {"class_path": inner["class_path"]} if "class_path" in inner else {}
     return {"init_args": {name: {**kind, **below}}}

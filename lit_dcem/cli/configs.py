@@ -17,7 +17,7 @@ Tree = dict[str, Any]
 DEEPEST = 100
 """levels of a config"""
 OPTIONS = ("--config", "-c")
-PARTS = ("model", "data")
+PARTS = ("model", "data", "trainer")
 
 
 def arguments_of(arguments: list[str]) -> Iterator[tuple[list[str], str | None]]:
@@ -64,9 +64,9 @@ def _check_depth(value: Any, path: str, depth: int = 0) -> None:
 
 
 def content_of(path: str | None) -> Tree:
-    """The content of a config; nothing if it cannot be read, which the parser will say."""
+    """The content of a config, which may also be typed as it is; nothing if the parser has to say what is wrong."""
     try:
-        content = yaml.safe_load(Path(path).read_text()) if path else None
+        content = yaml.safe_load(Path(path).read_text() if _is_file(path) else path) if path else None
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -82,8 +82,8 @@ def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Tree:
 
 
 def given_in(arguments: list[str]) -> Tree:
-    """What configs and options say of ``model`` and ``data``, as `plain` trees; the last word counts."""
-    given: Tree = {"model": {}, "data": {}}
+    """What configs and options say of ``model``, ``data`` and ``trainer``, as `plain` trees; the last word counts."""
+    given: Tree = {part: {} for part in PARTS}
     words = [word for typed, path in arguments_of(arguments) for word in (typed if path is None else [path, None])]
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if following is None:

@@ -29,7 +29,7 @@ def default_callbacks(cls: type | None, model: Namespace, trainer: Namespace) ->
     named = [callback.class_path.rpartition(".")[2] for callback in callbacks_of(trainer)]
     best, pictures = getattr(cls, "monitor", None), getattr(cls, "pictures", None)
     found: list[Namespace] = []
-    if best is not None and trainer.enable_checkpointing is not False and "ModelCheckpoint" not in named:
+    if isinstance(best, tuple) and trainer.enable_checkpointing is not False and "ModelCheckpoint" not in named:
         saving = {"monitor": best[0], "mode": best[1], "filename": "best", "enable_version_counter": False}
         found.append(_callback("pytorch_lightning.callbacks.ModelCheckpoint", **saving))
     if trainer.logger is not False:

@@ -13,18 +13,24 @@ from lit_dcem.cli.configs import (
     class_of,
     content_of,
     given_in,
+    merged,
     options_of,
+    plain,
 )
 from lit_dcem.errors import UsageError
 
 MARK = "only_what_is_there"
 
 
-def spell_out(arguments: list[str]) -> list[str]:
+def spell_out(arguments: list[str], found: Tree | None = None) -> list[str]:
     """Replace each config marked ``only_what_is_there: true`` by options, ``--model.init_args...=VALUE``.
 
     LightningCLI refuses what a class does not take. Such a config is for several classes: of its options, those of
     ``model`` and ``data`` remain that the classes of the configs before it take.
+
+    Args:
+        arguments: of the command line.
+        found: what these configs leave open, if it is known (`lit_dcem.cli.completing`).
 
     Raises:
         UsageError: such a config without one before it.
@@ -34,7 +40,7 @@ def spell_out(arguments: list[str]) -> list[str]:
     for typed, path in arguments_of(arguments):
         content = content_of(path)
         if content.pop(MARK, False):
-            given = given_in(spelled)
+            given = merged(plain(found or {}), given_in(spelled))
             if not any(given.values()):
                 raise UsageError(f"A config of {MARK} must come after another config, got {path} as the first.")
             spelled += [f"--{name}={json.dumps(value)}" for name, value in _options(content, given)]
@@ -46,7 +52,7 @@ def spell_out(arguments: list[str]) -> list[str]:
 def _options(content: Mapping[str, Any], given: Tree) -> Iterator[tuple[str, Any]]:
     """Full names and values of the options that are taken."""
     for name, value in content.items():
-        if name in given:
+        if name in ("model", "data"):
             cls = class_of(given[name])
             if cls is not None:
                 yield from _taken(value["init_args"], cls, given[name], f"{name}.init_args.")
@@ -55,18 +61,21 @@ def _options(content: Mapping[str, Any], given: Tree) -> Iterator[tuple[str, Any
 
 
 def _taken(content: Mapping[str, Any], cls: type, part: Tree, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Those that a class takes, and of its own parts those of which the config, or the run it starts from, has one."""
-    takes, inherited = options_of(cls), {ours for parts in getattr(cls, "inherits", {}).values() for ours in parts}
+    """Those that a class takes, of the parts that are there."""
+    takes = options_of(cls)
     for name, value in content.items():
         if not (isinstance(value, dict) and "init_args" in value):
             yield from _leaves(value, f"{prefix}{name}") if name in takes else ()
-        elif isinstance(part.get(name), dict) or (name in inherited and part.get("start")):
-            below = part.get(name, {})
-            inner = class_of(below)
-            if inner is None:  # that of the run it starts from
-                yield from _leaves(value, f"{prefix}{name}")
-            else:
-                yield from _taken(value["init_args"], inner, below, f"{prefix}{name}.init_args.")
+        elif isinstance(part.get(name), dict):
+            inner = class_of(part[name])
+            if inner is not None:
+                yield from _taken(value["init_args"], inner, part[name], f"{prefix}{name}.init_args.")
+
+
+def without_overlays(arguments: list[str]) -> list[str]:
+    """The arguments without configs of this kind."""
+    pairs = arguments_of(arguments)
+    return [word for typed, path in pairs if not content_of(path).get(MARK) for word in typed]
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

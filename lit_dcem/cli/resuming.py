@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,20 @@ def runs_folder(config: Namespace) -> Path:
     loggers = loggers_of(config.trainer)
     arguments = loggers[0].get("init_args", {}) if loggers else {}
     place = arguments.get("save_dir")
-    if place in (None, "."):  # the default of W&B
+    if place in (None, ".", RUNS):  # defaults: W&B's, and ours
         place = config.trainer.get("default_root_dir") or RUNS
     name = next((arguments.get(each) for each in NAMES if arguments.get(each)), None) or _config_name(config)
     return Path(place) / str(name)
+
+
+def named_runs(trainer: Mapping[str, Any], configs: Sequence[str]) -> Path:
+    """`runs_folder` of what is typed, before it is parsed."""
+    given = trainer.get("logger")
+    first = given[0] if isinstance(given, list) and given else given
+    logger = first if isinstance(first, dict) else {}
+    place = logger.get("save_dir") or trainer.get("default_root_dir") or RUNS
+    name = next((logger[each] for each in NAMES if logger.get(each)), None) or Path(configs[0]).stem
+    return Path(str(place), str(name))
 
 
 def check_intervals(trainer: Namespace) -> None:

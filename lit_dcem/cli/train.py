@@ -18,10 +18,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lit_dcem.cli.attempt import Attempt
-from lit_dcem.cli.completing import complete
-from lit_dcem.cli.configs import class_of
+from lit_dcem.cli.completing import in_front, missing
+from lit_dcem.cli.configs import Tree, check_configs, class_of
 from lit_dcem.cli.defaults import TRAINER, callbacks_of, default_callbacks
-from lit_dcem.cli.overlays import spell_out
+from lit_dcem.cli.overlays import spell_out, without_overlays
 from lit_dcem.cli.resuming import check_intervals, check_same_run, log_into, newest_checkpoint, runs_folder
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.checkpoint import check_weights
@@ -60,12 +60,16 @@ def run(arguments: list[str]) -> None:
     )
     torch.set_flush_denormal(True)  # numbers too small to matter, and slow on a CPU
     # Lightning starts the processes of other ranks with sys.argv.
-    typed, sys.argv = sys.argv, [sys.argv[0], *complete(spell_out(arguments))]
+    typed, sys.argv = sys.argv, [sys.argv[0], *arguments]
     attempt = Attempt()
     try:
         with attempt.in_one_sentence():
+            check_configs(arguments)
+            found = missing(without_overlays(arguments))
             TrainingCLI(
                 attempt,
+                in_front(found, spell_out(arguments, found)),
+                found,
                 parser_class=Parser,
                 save_config_callback=ConfigFile,
                 # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
@@ -96,11 +100,15 @@ class TrainingCLI(LightningCLI):
 
     Args:
         attempt: is told how far the command came.
+        arguments: in place of ``sys.argv``, which is for the processes of other ranks: they complete it themselves.
+        found: the part of the config that was not written or typed (`lit_dcem.cli.completing`).
         options: of LightningCLI.
     """
 
-    def __init__(self, attempt: Attempt, **options: Any) -> None:
+    def __init__(self, attempt: Attempt, arguments: list[str], found: Tree, **options: Any) -> None:
         self.attempt = attempt
+        self.arguments = arguments
+        self.found = found
         self.checkpoint: Checkpoint | None = None
         self.first_callbacks: list[Any] = []
         super().__init__(**options)
@@ -108,6 +116,10 @@ class TrainingCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the completed arguments."""
+        self.config = parser.parse_args(self.arguments)
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would let the checkpoint's arguments win over what the user typed."""
@@ -187,7 +199,7 @@ class TrainingCLI(LightningCLI):
             origin = {"_class_path": given["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
             built.save_hyperparameters({**origin, **given.get("init_args", {})}, logger=False)
         if self.config.subcommand == "fit":
-            remember(self.config_dump["model"], self.config_dump["data"])
+            remember(self.config_dump["model"], self.config_dump["data"], inherited=self.found)
 
     def after_fit(self) -> None:
         """Say in a line where everything is, and what to type next."""

@@ -61,12 +61,17 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
         os.environ[VARIABLE] = before
 
 
-def remember(*configs: Mapping[str, Any]) -> None:
+def remember(*configs: Mapping[str, Any], inherited: Mapping[str, Any] | None = None) -> None:
     """Note the packages that the user's configs name, so that checkpoints may name them from now on.
 
     What is noted is the file of a package. Another package of the same name is not trusted.
+
+    Args:
+        configs: whole ones.
+        inherited: the part of them that is from a checkpoint, which does not count.
     """
-    names = {name.partition(".")[0] for config in configs for name in _named(config)}
+    theirs = set(_named(inherited or {}))
+    names = {name.partition(".")[0] for config in configs for name in _named(config) if name not in theirs}
     files = {_file_of(name) for name in names - {"lit_dcem", "torch", "pytorch_lightning"}}
     new = sorted(file for file in files if file is not None and file not in _remembered())
     if new:

@@ -6,21 +6,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lit_dcem.cli.completing import complete
+from lit_dcem.cli.completing import missing
 from lit_dcem.cli.configs import merged, plain
 from lit_dcem.errors import UsageError
+from lit_dcem.files.shipped import shipped
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def completed(*arguments):
     """The config that is put in front, in short form; empty if there is none."""
-    words = ["fit", *arguments]
-    found = complete(words)
-    if found == words:
-        return {}
-    assert found[0] == "fit" and found[2:] == list(arguments)
-    return plain(json.loads(found[1].removeprefix("--config=")))
+    return plain(missing(["fit", *arguments]))
 
 
 def config(name):
@@ -47,8 +43,13 @@ def test_options_of_the_environment_count():
 
 
 def test_sizes_that_are_written_down_stay():
-    typed = ["--model.world_model.observation_dim=3", "--model.world_model.action_dim=1"]
+    typed = ["--model.world_model.observation_dim=3", "--model.world_model.action_dim=1", "--data.action_repeat=2"]
     assert completed(config("phase1"), *typed) == {}
+
+
+@pytest.mark.parametrize(("env", "repeat"), [("cheetah-run", 4), ("hopper-hop", 2), ("Pendulum-v1", 1)])
+def test_the_action_repeat_is_the_usual_one(env, repeat):
+    assert completed(config("phase1"), f"--data.env={env}")["data"]["action_repeat"] == repeat
 
 
 def test_a_later_phase_has_the_parts_and_the_task_of_the_one_before():
@@ -63,8 +64,7 @@ def test_a_later_phase_has_the_parts_and_the_task_of_the_one_before():
 
 
 def test_what_a_config_states_comes_later_and_wins():
-    words = complete(["fit", config("phase3"), "--model.start=swingup_phase2_0"])
-    first = plain(json.loads(words[1].removeprefix("--config=")))
+    first = completed(config("phase3"), "--model.start=swingup_phase2_0")
     stated = plain(yaml.safe_load((CONFIGS / "phase3.yaml").read_text()))
     planner = merged(first, stated)["model"]["planner"]
     assert planner["solver"]["temperature"] == 0.1 and planner["solver"]["num_candidates"] == 20
@@ -79,12 +79,12 @@ def test_a_run_that_is_resumed_needs_no_start_any_more(tmp_path, monkeypatch):
 def test_a_start_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"got runs/phase1"):
-        complete(["fit", config("phase2")])
+        missing(["fit", config("phase2")])
 
 
 def test_an_unknown_environment_is_one_sentence():
     with pytest.raises(UsageError, match=r"An environment must be .*, got nope"):
-        complete(["fit", config("phase1"), "--data.env=nope"])
+        missing(["fit", config("phase1"), "--data.env=nope"])
 
 
 @pytest.mark.parametrize("name", ["cartpole", "regression", "cartpole_paper"])
@@ -96,4 +96,47 @@ def test_configs_without_an_environment_are_complete(name):
     "words", [[], ["--help"], ["--config=nowhere.yaml"], ["--model=Nothing"], ["--model=math.pi"], ["--data.env"]]
 )
 def test_what_makes_no_sense_is_left_to_the_parser(words):
-    assert complete(["fit", *words]) == ["fit", *words]
+    assert missing(["fit", *words]) == {}
+
+
+def test_configs_that_are_typed_count():
+    typed = json.dumps({"data": {"init_args": {"env": "Pendulum-v1"}}})
+    assert completed(config("phase1"), f"--config={typed}")["model"]["world_model"]["observation_dim"] == 3
+
+
+def test_a_class_that_is_typed_gets_its_sizes():
+    found = completed(config("phase1"), "--model.world_model=lit_dcem.WorldModel")
+    assert found["model"]["world_model"]["observation_dim"] == 17
+
+
+def test_classes_get_only_options_that_they_take(tmp_path, monkeypatch):
+    (tmp_path / "own_models.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = {"class_path": "own_models.Model", "init_args": {"hidden_dim": 20}}
+    found = completed(config("phase1"), f"--model.world_model={json.dumps(model)}")
+    assert set(found["model"]["world_model"]) == {"class_path", "action_dim"}
+    found = completed(config("phase2"), "--model=own_models.Phase", "--model.start=swingup_phase1_0")
+    assert "seed_planner" not in found["model"]
+
+
+OWN = """
+from lit_dcem import PlanetPhase2, WorldModel
+
+
+class Model(WorldModel):
+    def __init__(self, action_dim: int, hidden_dim: int = 8) -> None:
+        super().__init__(17, action_dim, hidden_dim)
+
+
+class Phase(PlanetPhase2):
+    def __init__(self, world_model: WorldModel, start: str) -> None: ...
+"""
+
+
+def test_the_newest_run_is_looked_for_where_it_is_logged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    last = tmp_path / "out/swingup_phase2/version_0/checkpoints/last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes((shipped("checkpoints") / "swingup_phase2_0.ckpt").read_bytes())
+    typed = ["--model.start=gone.ckpt", "--ckpt_path=last", "--trainer.logger.save_dir=out"]
+    assert completed(config("swingup_phase2"), *typed)["model"]["planner"]["decoder"]["latent_dim"] == 4

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pytorch_lightning.cli import LightningCLI
 
-from lit_dcem.cli.completing import complete
+from lit_dcem.cli.completing import in_front, missing
 from lit_dcem.cli.main import main
-from lit_dcem.cli.overlays import spell_out
+from lit_dcem.cli.overlays import spell_out, without_overlays
 from lit_dcem.envs.vector import VectorEnv
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -57,7 +57,9 @@ def test_config_builds(path, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lit-dcem"])
     arguments = ["fit", "--config", str(path), *extra, *started(path), "--trainer.accelerator=cpu"]
-    built = LightningCLI(args=complete(spell_out(arguments))[1:], run=False, save_config_callback=None)
+    found = missing(without_overlays(arguments))
+    words = in_front(found, spell_out(arguments, found))[1:]
+    built = LightningCLI(args=words, run=False, save_config_callback=None)
     assert built.model.configure_optimizers()
 
 

@@ -149,7 +149,7 @@ def test_another_environment_cannot_be_asked_for(runs, capsys):
 def test_the_video_is_of_the_first_episode(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(VectorEnv, "render", black)
     evaluate(runs["phase1"], "--video", str(tmp_path / "gait.mp4"), out=tmp_path / "a.json")
-    assert count_frames_and_secs(tmp_path / "gait.mp4")[0] == 50
+    assert count_frames_and_secs(tmp_path / "gait.mp4")[0] == 25
 
 
 def test_a_third_phase_refuses_to_start_from_the_first(runs, tmp_path, monkeypatch, capsys):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lit_dcem.cli.overlays import MARK, _leaves, spell_out
+from lit_dcem.cli.completing import missing
+from lit_dcem.cli.overlays import MARK, _leaves, spell_out, without_overlays
 from lit_dcem.errors import UsageError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -39,7 +40,6 @@ OVERLAY = {
 HERE = [
     "--model.init_args.num_beliefs=1",
     "--model.init_args.planner.init_args.solver.init_args.num_candidates=1",
-    "--model.init_args.seed_planner.init_args.solver.init_args.num_candidates=1",
     "--data.init_args.batch_size=1",
 ]
 """what a second phase takes: not what is of another phase, nor the parts that it has none of"""
@@ -61,9 +61,12 @@ def test_only_what_is_there_becomes_options_in_its_place(paths, joined):
     assert spelled == ["fit", *before, "--trainer.x=1", *HERE, "--model.init_args.num_beliefs=7"]
 
 
-def test_a_part_that_is_neither_given_nor_inherited_is_left_out(paths):
-    spelled = spell_out(["fit", f"--config={paths['before']}", "--model.start=null", f"--config={paths['overlay']}"])
-    assert not [word for word in spelled if "seed_planner" in word]
+def test_a_part_that_the_run_in_start_has_counts(paths):
+    found = {
+        "model": {"init_args": {"seed_planner": {"class_path": "lit_dcem.CEMPlanner", "init_args": {"solver": SOLVER}}}}
+    }
+    spelled = spell_out(["fit", *(f"--config={path}" for path in paths.values())], found)
+    assert "--model.init_args.seed_planner.init_args.solver.init_args.num_candidates=1" in spelled
 
 
 def test_all_configs_before_it_count(paths, tmp_path):
@@ -104,6 +107,9 @@ def test_every_debug_size_is_taken_by_some_experiment():
     wanted = {name for name, _ in _leaves({part: content[part] for part in ("model", "data")}, "")}
     taken: set[str] = set()
     for configs in (["regression"], ["phase1", "value"], ["phase2_dcem"], ["phase3"], ["joint"]):
-        words = spell_out([f"--config={CONFIGS / name}.yaml" for name in (*configs, "debug")])
+        words = [f"--config={CONFIGS / name}.yaml" for name in (*configs, "debug")]
+        start = {"phase2_dcem": "cheetah_phase1_fast_0", "phase3": "cheetah_phase2_fast_0"}.get(configs[0])
+        words = ["fit", *words, *([f"--model.start={start}"] if start else [])]
+        words = spell_out(words, missing(without_overlays(words)))
         taken |= {f".{word.removeprefix('--').partition('=')[0]}" for word in words}
     assert wanted <= taken

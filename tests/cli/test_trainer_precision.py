@@ -22,7 +22,7 @@ DTYPES = {
 SOLVER = ["--model.init_args.solver.init_args.num_candidates=8", "--model.init_args.solver.init_args.num_elites=3"]
 TRAINING = [option.replace(".solver.", ".training_solver.") for option in SOLVER]
 ONE_BATCH = ["--trainer.limit_train_batches=1", "--trainer.check_val_every_n_epoch=1", "--trainer.log_every_n_steps=1"]
-PLANET = ["--data.init_args.action_repeat=100", "--data.init_args.evaluation_episodes=1", *ONE_BATCH]
+PLANET = ["--data.time_limit=80", "--data.init_args.evaluation_episodes=1", *ONE_BATCH]
 ENERGY = ["--model.init_args.energy.init_args.hidden_dim=8", "--model.init_args.validation_iterations=[1]", *ONE_BATCH]
 EXPERIMENTS = {
     "regression": ("debug", [*ENERGY, *SOLVER]),

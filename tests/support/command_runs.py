@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS, Even
 ROOT = Path(__file__).parents[2]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
 AVERAGED = ["--trainer.callbacks+=pytorch_lightning.callbacks.EMAWeightAveraging", "--trainer.callbacks.decay=0.9"]
-SHORT = ["--data.init_args.action_repeat=50", "--data.init_args.evaluation_episodes=1"]
+SHORT = ["--data.time_limit=160", "--data.evaluation_episodes=1"]
 PLANNED = [*SHORT, "--model.init_args.planner.init_args.horizon=4"]
 FEW = ["--data.num_envs=2", "--data.num_episodes=2"]
 LATENT = [*SHORT, "--model.init_args.planner.init_args.decoder.init_args.horizon=4"]

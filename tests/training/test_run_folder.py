@@ -141,7 +141,7 @@ CHANGES = {
     "phase1": {
         "--data.init_args.num_envs=2": "num_envs 1, got 2.",
         "--data.init_args.env=cartpole-balance": "env cartpole-swingup, got cartpole-balance.",
-        "--data.init_args.action_repeat=25": "action_repeat 50, got 25.",
+        "--data.init_args.action_repeat=25": "action_repeat 8, got 25.",
     },
 }
 

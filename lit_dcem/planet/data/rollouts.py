@@ -15,6 +15,7 @@ from lit_dcem.planet.data.collector import Collector
 from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
 from lit_dcem.planet.data.episode import Episode, Sequences
 from lit_dcem.planet.data.replay import EpisodeReplay
+from lit_dcem.training.run_folder import folder_of, newest_run
 from lit_dcem.training.stream import Stream
 
 
@@ -59,8 +60,8 @@ class Rollouts(EnvironmentData):
         exploration_noise: standard deviation on the policy's actions in [-1, 1] (paper: 0.3); none in validation.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
-        initial_replay: folder of another run in the same environment, whose episodes the replay begins with; they count
-            as seed episodes, but not as steps of this run.
+        initial_replay: folder of another run in the same environment, or of several, of which the newest counts. The
+            replay begins with its episodes; they count as seed episodes, but not as steps of this run.
         time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
             a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
@@ -171,6 +172,8 @@ class Rollouts(EnvironmentData):
 
     def _begin_with(self, run: Path) -> None:
         """Copy the episodes of another run's process of the same rank."""
+        newest = None if (run / "replay").exists() else newest_run(run)
+        run = run if newest is None else folder_of(newest)
         folder = run / "replay" / f"rank_{self._trainer.global_rank}"
         theirs = EpisodeReplay(folder, self._replay.observation_dim, self._replay.action_dim)
         theirs.take_all()

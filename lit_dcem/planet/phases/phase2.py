@@ -32,7 +32,7 @@ CONTROLLER = ("world_model", "planner.decoder")
 STARTS = {"PlanetPhase1": ("world_model",), "PlanetPhase2": CONTROLLER, "PlanetJoint": CONTROLLER}
 """what it takes over from the checkpoint of a class"""
 VALUES = {"planner.value": "planner.value", "seed_planner.value": "planner.value"}
-SHARED = dict.fromkeys(STARTS, VALUES)
+SHARED = {**dict.fromkeys(STARTS, VALUES), "PlanetPhase2": {**VALUES, "seed_planner.value": "seed_planner.value"}}
 """what it also takes over from a class, and of what, if both have it"""
 INHERITS = {
     "PlanetPhase1": {"world_model": "world_model", "seed_planner": "planner"},
@@ -110,7 +110,7 @@ class PlanetPhase2(Planet):
         self.value_learning = value_learning
         self.beliefs = beliefs
         self.start = start
-        self.seed_planner = seed_planner
+        self.seed_planner = None if seed_planner is None else seed_planner.requires_grad_(False)
         self.model_learning = ModelLearning(world_model, planner, normalize and start is None, value_learning)
         self.decoder_learning = DecoderLearning(
             world_model,
