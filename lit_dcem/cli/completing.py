@@ -22,6 +22,9 @@ SIZES = {
     ("policy_gradient",): ("action_dim",),
 }
 """parts of a model, and their options that are the environment's"""
+VALUES = (("planner", "value"), ("policy_gradient", "value"))
+BELIEF = ("deter_dim", "stoch_dim")
+"""parts of a model that see the belief, and their options that are the world model's"""
 
 
 def missing(arguments: list[str]) -> Tree:
@@ -40,7 +43,8 @@ def missing(arguments: list[str]) -> Tree:
         return {}
     found = _from_start(cls, given, arguments)
     known = merged(plain(found), given)
-    found = merged(found, merged(_from_environment(cls, known), _usual(known["data"])))
+    for more in (_from_environment(cls, known), _of_beliefs(known["model"]), _usual(known["data"])):
+        found = merged(found, more)
     return {part: {"class_path": given[part].get("class_path"), **found[part]} for part in found}
 
 
@@ -100,6 +104,18 @@ def _from_environment(cls: type, given: Tree) -> Tree:
         if names:
             found = merged(found, _nested(given["model"], path, {name: sizes[name] for name in names}))
     return {"model": found}
+
+
+def _of_beliefs(model: Tree) -> Tree:
+    """The sizes of the belief that the config states for the world model alone."""
+    world = model.get("world_model")
+    rssm = world.get("rssm") if isinstance(world, dict) else None
+    sizes = {name: rssm[name] for name in BELIEF if name in rssm} if isinstance(rssm, dict) else {}
+    found: Tree = {}
+    for path in VALUES:
+        names = _open(model, set(), path, tuple(sizes))
+        found = merged(found, _nested(model, path, {name: sizes[name] for name in names}) if names else {})
+    return {"model": found} if found else {}
 
 
 def _usual(data: Tree) -> Tree:

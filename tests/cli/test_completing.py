@@ -37,6 +37,12 @@ def test_an_option_may_be_a_word_of_its_own():
     assert completed(config("phase1"), "--data.env", "Pendulum-v1")["model"]["world_model"]["action_dim"] == 1
 
 
+def test_a_value_has_the_sizes_of_the_belief():
+    sizes = '--model.world_model.rssm={"deter_dim": 50, "stoch_dim": 6}'
+    value = completed(config("phase1"), config("value"), sizes)["model"]["planner"]["value"]
+    assert (value["deter_dim"], value["stoch_dim"]) == (50, 6)
+
+
 def test_options_of_the_environment_count():
     options = '--data.env_options={"environment_kwargs": {"flat_observation": true}}'
     assert completed(config("phase1"), options)["model"]["world_model"]["observation_dim"] == 17
@@ -61,6 +67,7 @@ def test_a_later_phase_has_the_parts_and_the_task_of_the_one_before():
     found = completed(config("swingup_phase3"), "--model.start=swingup_phase2_0")
     assert found["model"]["planner"]["decoder"]["latent_dim"] == 4
     assert found["model"]["policy_gradient"]["action_dim"] == 1
+    assert found["model"]["policy_gradient"]["value"]["deter_dim"] == 100
 
 
 def test_what_a_config_states_comes_later_and_wins():
