@@ -32,7 +32,7 @@ def missing(arguments: list[str]) -> Tree:
 
     The action repeat is the usual one of the environment. A module with ``start`` gets the parts that its ``inherits``
     names from the config of that checkpoint, and the task from the checkpoint's data. World model, decoder and policy
-    gradient get the sizes of the environment.
+    gradient get the sizes of the environment, and value networks those of the belief.
 
     Raises:
         UsageError: no such checkpoint or environment.

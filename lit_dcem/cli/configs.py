@@ -88,12 +88,17 @@ def given_in(arguments: list[str]) -> Tree:
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if following is None:
             content = content_of(word)
-            given = merged(given, plain({part: content[part] for part in PARTS if part in content}))
+            given = merged(given, _named({part: content[part] for part in PARTS if part in content}))
         elif word is not None and word.startswith(tuple(f"--{part}" for part in PARTS)):
             name, equals, value = word.removeprefix("--").partition("=")
             value = value if equals else "" if following.startswith("--") else following
-            given = merged(given, plain(_tree(name.split("."), _value(value))))
+            given = merged(given, _named(_tree(name.split("."), _value(value))))
     return {part: given[part] if isinstance(given[part], dict) else {} for part in PARTS}
+
+
+def _named(tree: Tree) -> Tree:
+    """A `plain` tree, in which a model or data given by the name of a class alone has its path."""
+    return {part: {"class_path": value} if isinstance(value, str) else value for part, value in plain(tree).items()}
 
 
 def _tree(names: list[str], value: Any) -> Any:
@@ -108,13 +113,12 @@ def _value(text: str) -> Any:
 
 
 def plain(tree: Any) -> Any:
-    """A config without its ``init_args`` levels, as options are typed in short; a class by name is its path."""
+    """A config without its ``init_args`` levels, as options are typed in short."""
     if not isinstance(tree, dict):
         return tree
     inner = tree.get("init_args")
     flat = {**{k: v for k, v in tree.items() if k != "init_args"}, **(inner if isinstance(inner, dict) else {})}
-    found = {str(name): plain(value) for name, value in flat.items()}
-    return found | {part: {"class_path": found[part]} for part in PARTS if isinstance(found.get(part), str)}
+    return {str(name): plain(value) for name, value in flat.items()}
 
 
 def class_of(part: Mapping[str, Any]) -> type | None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lit_dcem.cli.completing import missing
-from lit_dcem.cli.configs import merged, plain
+from lit_dcem.cli.configs import given_in, merged, plain
 from lit_dcem.errors import UsageError
 from lit_dcem.files.shipped import shipped
 
@@ -46,6 +46,12 @@ def test_a_value_has_the_sizes_of_the_belief():
 def test_options_of_the_environment_count():
     options = '--data.env_options={"environment_kwargs": {"flat_observation": true}}'
     assert completed(config("phase1"), options)["model"]["world_model"]["observation_dim"] == 17
+
+
+def test_options_of_an_environment_are_not_taken_for_classes():
+    typed = '--data.env_options={"model": "ant.xml", "data": "a.b"}'
+    assert given_in([typed])["data"]["env_options"] == {"model": "ant.xml", "data": "a.b"}
+    assert given_in(["--model=lit_dcem.PlanetPhase1"])["model"] == {"class_path": "lit_dcem.PlanetPhase1"}
 
 
 def test_sizes_that_are_written_down_stay():
