@@ -218,15 +218,15 @@ def test_regression_is_measured_as_lightning_validates_and_tests(tmp_path, monke
 def test_the_help_groups_options_by_experiment(capsys):
     with pytest.raises(SystemExit):
         run(["--help"])
-    groups = capsys.readouterr().out.partition("regression:")[2]
+    groups = capsys.readouterr().out.partition("\ncartpole:")[2]
     order = [
-        "--points",
-        "\ncartpole:",
         "--states",
         "--closed_loop",
         "\ncartpole and PlaNet:",
         "--episodes N",
         "--env_seed",
+        "\nregression:",
+        "--points",
     ]
     places = [groups.index(text) for text in order]
     assert places == sorted(places)
