@@ -137,9 +137,14 @@ def _locked(folder: Path) -> IO[str] | None:
         owner = file.read().strip() or "another process"
         file.close()
         raise UsageError(f"A run must be trained by one process at a time, got {folder}, where {owner} is.") from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()}")
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+    except OSError:  # a full disk
+        with suppress(OSError):  # closing writes once more
+            file.close()
+        raise
     return file
 
 
