@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lit_dcem.cli.configs import Tree, arguments_of, class_of, content_of, given_in, merged, options_of, plain
@@ -85,8 +86,15 @@ def _resumed(given: Tree, arguments: list[str]) -> Checkpoint | None:
         name, equals, value = word.partition("=")
         path = (value if equals else following) if name == "--ckpt_path" else path
     if path == "last":
-        path = newest_run(named_runs(given["trainer"], configs)) if configs else None
+        path = newest_run(_runs(given["trainer"], configs[0])) if configs else None
     return Checkpoint.read(path) if path and path != "null" else None
+
+
+def _runs(trainer: Tree, config: str) -> Path:
+    """The folder of the runs that the first config names."""
+    given = trainer.get("logger")
+    first = given[0] if isinstance(given, list) and given else given
+    return named_runs(first if isinstance(first, dict) else {}, trainer.get("default_root_dir"), Path(config).stem)
 
 
 def _from_environment(cls: type, given: Tree) -> Tree:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 import lit_dcem
 from lit_dcem.errors import UsageError
@@ -37,7 +38,7 @@ def arguments_of(arguments: list[str]) -> Iterator[tuple[list[str], str | None]]
 def check_configs(arguments: list[str]) -> None:
     """Raise a UsageError for a config that a parser would choke on: no text, or a tree that contains itself."""
     for _, path in arguments_of(arguments):
-        if path and _is_file(path):
+        if path and os.path.isfile(path):  # not one that is typed on the command line itself
             try:
                 _check_depth(yaml.safe_load(Path(path).read_text(encoding="utf-8")), path)
             except UnicodeDecodeError as error:
@@ -46,13 +47,6 @@ def check_configs(arguments: list[str]) -> None:
                 raise UsageError(f"A config must have at most {DEEPEST} levels, got more in {path}.") from None
             except yaml.YAMLError:  # the parser says where
                 continue
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # a config that is written on the command line itself, or a null byte
-        return False
 
 
 def _check_depth(value: Any, path: str, depth: int = 0) -> None:
@@ -66,7 +60,7 @@ def _check_depth(value: Any, path: str, depth: int = 0) -> None:
 def content_of(path: str | None) -> Tree:
     """The content of a config, which may also be typed as it is; nothing if the parser has to say what is wrong."""
     try:
-        content = yaml.safe_load(Path(path).read_text() if _is_file(path) else path) if path else None
+        content = yaml.safe_load(Path(path).read_text() if os.path.isfile(path) else path) if path else None
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -112,6 +106,15 @@ def _value(text: str) -> Any:
         return text
 
 
+def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of all options in a tree, as they are typed; tuples as lists. An empty mapping is a value."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", list(value) if isinstance(value, tuple) else value
+
+
 def plain(tree: Any) -> Any:
     """A config without its ``init_args`` levels, as options are typed in short."""
     if not isinstance(tree, dict):
@@ -121,7 +124,7 @@ def plain(tree: Any) -> Any:
     return {str(name): plain(value) for name, value in flat.items()}
 
 
-def class_of(part: Mapping[str, Any]) -> type | None:
+def class_of(part: Mapping[str, Any] | Namespace) -> type | None:
     """The class that a part of a config names; None where the parser has to say what is wrong."""
     path = part.get("class_path")
     module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")

@@ -16,10 +16,11 @@ from torch import nn
 from lit_dcem.cli.configs import check_configs
 from lit_dcem.cli.rooms import modules_at
 from lit_dcem.cli.table import table_of
-from lit_dcem.cli.train import Parser, one_sentence
+from lit_dcem.cli.train import Parser
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.replacing import check_writable, open_replacing
 from lit_dcem.files.shipped import shipped
+from lit_dcem.messages import one_sentence
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.evaluating import Evaluator, Option, Reports
 from lit_dcem.training.video import write_video

@@ -25,25 +25,16 @@ def registered() -> dict[str, Source]:
     """All figures: those of the paper in its order, then ours."""
     for _ in modules_at(*PLACES):  # each registers its figures when it is imported
         continue
-    return dict(
-        sorted(
-            FIGURES.items(), key=lambda item: (not item[0].isdigit(), int(item[0]) if item[0].isdigit() else 0, item[0])
-        )
-    )
+    return {name: FIGURES[name] for name in sorted(FIGURES, key=lambda name: name.zfill(2))}
 
 
 def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None) -> Path:
     """Draw a figure of the paper into an image file, and return its path.
 
     Args:
-        number: 1 to 15 of the paper, or one of ours by name: gradient.
-        runs: what it is drawn from; the shipped files if none are given. Figures 1, 5 and 6: run folders or
-            checkpoints of `EnergyRegression`. Figure 2: one of `CartpoleEmbedding`. Figure 10: several of those, and
-            ``.pt`` files of a `PCAPlanner`. Figures 8, 9 and gradient: folders of sweeps, or their CSV files. Figure 4:
-            JSON files that ``lit-dcem evaluate --out`` wrote for checkpoints of PlaNet; those of one task and
-            controller are pooled. Figures 11, 12 and 13: run folders of `PlanetPhase1`, `PlanetPhase2` and
-            `PlanetPhase3`, or their TensorBoard event files. Figures 14 and 15: one run folder or checkpoint of
-            `PlanetPhase2` or `PlanetPhase3`, in any task. Figures 3 and 7: none.
+        number: of the paper, 1 to 15, or the name of one of ours.
+        runs: what it is drawn from, such as run folders; the function that draws it says which. The shipped files if
+            none are given.
         out: image file, of a type that matplotlib writes; ``figureN.png`` by default.
 
     Raises:

@@ -121,7 +121,7 @@ def _parser() -> Parser:
         commands.add_parser(name, help=text, add_help=False)
     commands.add_parser("evaluate", help=EVALUATE, add_help=False)
     figure = commands.add_parser("figure", help="draw a figure of the paper", allow_abbrev=False)
-    figure.add_argument("number", help="its number in the paper, gradient (the study of the cartpole), or all")
+    figure.add_argument("number", help="its number in the paper, a name (a wrong one lists them), or all")
     figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or files; by default the shipped ones")
     figure.add_argument("--out", metavar="FILE", help="image file to write, figureN.png by default; a folder for all")
     sweep = commands.add_parser("sweep", help="train every point of a grid of options and seeds", allow_abbrev=False)

@@ -13,6 +13,7 @@ from lit_dcem.cli.configs import (
     class_of,
     content_of,
     given_in,
+    leaves,
     merged,
     options_of,
     plain,
@@ -57,7 +58,7 @@ def _options(content: Mapping[str, Any], given: Tree) -> Iterator[tuple[str, Any
             if cls is not None:
                 yield from _taken(value["init_args"], cls, given[name], f"{name}.init_args.")
         else:
-            yield from _leaves(value, name)
+            yield from leaves({name: value})
 
 
 def _taken(content: Mapping[str, Any], cls: type, part: Tree, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -65,7 +66,7 @@ def _taken(content: Mapping[str, Any], cls: type, part: Tree, prefix: str) -> It
     takes = options_of(cls)
     for name, value in content.items():
         if not (isinstance(value, dict) and "init_args" in value):
-            yield from _leaves(value, f"{prefix}{name}") if name in takes else ()
+            yield from leaves({name: value}, prefix) if name in takes else ()
         elif isinstance(part.get(name), dict):
             inner = class_of(part[name])
             if inner is not None:
@@ -76,11 +77,3 @@ def without_overlays(arguments: list[str]) -> list[str]:
     """The arguments without configs of this kind."""
     pairs = arguments_of(arguments)
     return [word for typed, path in pairs if not content_of(path).get(MARK) for word in typed]
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from _leaves(each, f"{name}.{key}")
-    else:
-        yield name, value

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, dict_to_namespace
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
+from lit_dcem.cli.configs import class_of, leaves
+from lit_dcem.cli.defaults import LOGGER
 from lit_dcem.errors import UsageError
 from lit_dcem.training.checkpoint import Checkpoint, Config
 from lit_dcem.training.log_positions import KEY
@@ -45,24 +46,24 @@ KEPT = {
 
 
 def runs_folder(config: Namespace) -> Path:
-    """Where a config's runs are, each in a ``version_N``: by its first logger, else ``runs`` and the config's name."""
+    """Where the runs of a config are: what its first logger says, otherwise ``runs/`` and the config's name."""
     loggers = loggers_of(config.trainer)
     arguments = loggers[0].get("init_args", {}) if loggers else {}
-    place = arguments.get("save_dir")
+    return named_runs(arguments, config.trainer.get("default_root_dir"), _config_name(config))
+
+
+def named_runs(logger: Mapping[str, Any], root: str | None, name: str) -> Path:
+    """Where runs are, each in a ``version_N``.
+
+    Args:
+        logger: arguments of the first one.
+        root: the Trainer's ``default_root_dir``, for a logger without a folder of its own.
+        name: of the config, for a logger without one.
+    """
+    place = logger.get("save_dir")
     if place in (None, ".", RUNS):  # defaults: W&B's, and ours
-        place = config.trainer.get("default_root_dir") or RUNS
-    name = next((arguments.get(each) for each in NAMES if arguments.get(each)), None) or _config_name(config)
-    return Path(place) / str(name)
-
-
-def named_runs(trainer: Mapping[str, Any], configs: Sequence[str]) -> Path:
-    """`runs_folder` of what is typed, before it is parsed."""
-    given = trainer.get("logger")
-    first = given[0] if isinstance(given, list) and given else given
-    logger = first if isinstance(first, dict) else {}
-    place = logger.get("save_dir") or trainer.get("default_root_dir") or RUNS
-    name = next((logger[each] for each in NAMES if logger.get(each)), None) or Path(configs[0]).stem
-    return Path(str(place), str(name))
+        place = root or RUNS
+    return Path(str(place), str(next((logger[each] for each in NAMES if logger.get(each)), name)))
 
 
 def check_intervals(trainer: Namespace) -> None:
@@ -103,19 +104,19 @@ def log_into(trainer: Namespace, folder: Path, checkpoint: Checkpoint | None) ->
         checkpoint: that it is resumed from; None for a new run.
     """
     if trainer.logger is None or trainer.logger is True:
-        trainer.logger = _tensorboard()
+        trainer.logger = dict_to_namespace(LOGGER)
     positions = [] if checkpoint is None else checkpoint.content.get(KEY, [])
     for index, logger in enumerate(loggers_of(trainer)):
-        kind = _class_of(logger.class_path)
+        kind = class_of(logger)
         if "init_args" not in logger:
             logger.init_args = Namespace()
-        if issubclass(kind, (TensorBoardLogger, CSVLogger)):
+        if kind is not None and issubclass(kind, (TensorBoardLogger, CSVLogger)):
             number = folder.name.removeprefix("version_")
             logger.init_args.version = int(number) if number.isdigit() else folder.name
             if index == 0:
                 logger.init_args.save_dir, logger.init_args.name = str(folder.parent.parent), folder.parent.name
         elif index < len(positions) and positions[index].get("version"):
-            for name, value in IDENTITIES.get(kind.__name__, {}).items():
+            for name, value in IDENTITIES.get(logger.class_path.rpartition(".")[2], {}).items():
                 logger.init_args[name] = positions[index]["version"] if value is ... else value
 
 
@@ -132,7 +133,7 @@ def check_same_run(before: Config, config: Mapping[str, Any], folder: Path) -> N
         began, now = theirs.get("_class_path"), ours.get("class_path")
         if "_class_path" in theirs and began != now:
             raise UsageError(f"A run must be resumed with the {part} that it began with, {began}, got {now}.")
-        _check_same(dict(_leaves(theirs)), dict(_leaves(ours.get("init_args") or {})), KEPT[part])
+        _check_same(dict(leaves(theirs)), dict(leaves(ours.get("init_args") or {})), KEPT[part])
     _check_same(_recorded(folder), dict(config), ("seed_everything",))
 
 
@@ -140,14 +141,6 @@ def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], names: tuple[
     for key, value in before.items():
         if key.split(".")[0] in names and key in now and now[key] != value:
             raise UsageError(f"A run must be resumed with what it began with, {key} {value}, got {now[key]}.")
-
-
-def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", list(value) if isinstance(value, tuple) else value
 
 
 def _recorded(folder: Path) -> dict[str, Any]:
@@ -162,14 +155,3 @@ def _recorded(folder: Path) -> dict[str, Any]:
 def _config_name(config: Namespace) -> str:
     files = [file for file in config.get("config") or [] if file is not None]  # None: written on the command line
     return Path(str(files[0])).stem if files else str(config.model.class_path).rpartition(".")[2]
-
-
-def _tensorboard() -> Namespace:
-    return Namespace(
-        class_path="pytorch_lightning.loggers.TensorBoardLogger", init_args=Namespace(default_hp_metric=False)
-    )
-
-
-def _class_of(class_path: str) -> type:
-    module, _, name = class_path.rpartition(".")
-    return getattr(import_module(module), name)

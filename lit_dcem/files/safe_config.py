@@ -189,7 +189,10 @@ def _is_tensor_function(name: str) -> bool:
 
 
 def _annotation(cls: type, name: object) -> Any:
-    """The annotation of an argument that can only be text, numbers or choices, none of which is imported; else None."""
+    """The type of an argument, if it allows only plain values such as text and numbers; otherwise None.
+
+    Plain values are never imported, whatever the text says.
+    """
     inits = [vars(base).get("__init__") for base in cls.__mro__]
     init = next((init for init in inits if inspect.isfunction(init) and name in init.__annotations__), None)
     try:

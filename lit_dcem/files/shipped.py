@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -23,9 +24,9 @@ def find_shipped(name: str, folder: str) -> str:
         folder: ``checkpoints``, where a run folder here is taken, too, or ``configs``.
     """
     given = Path(name)
-    here = given.exists() if folder == "checkpoints" else given.is_file()
+    here = os.path.exists(name) if folder == "checkpoints" else os.path.isfile(name)  # false for what is no path
     if here or not given.name or given.parent not in (Path(), Path(folder)):
         return name
     path = shipped(folder) / given.name
     places = path, path.with_name(path.name + SUFFIXES[folder])
-    return next((str(path) for path in places if path.is_file()), name)
+    return next((str(path) for path in places if os.path.isfile(path)), name)

@@ -57,7 +57,7 @@ def _metrics(module: pl.LightningModule, data: pl.LightningDataModule, stage: st
     log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.filterwarnings("ignore", message=".*(does not have many workers|LeafSpec.* is deprecated)")
             trainer = pl.Trainer(
                 logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
                 inference_mode=False, accelerator="cpu", devices=1,

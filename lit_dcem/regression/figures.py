@@ -36,7 +36,7 @@ SHIPPED = ["regression_*.ckpt"]
 @figure("5", find=find_checkpoint, shipped=SHIPPED)
 @figure("6", find=find_checkpoint, shipped=SHIPPED)
 def from_checkpoints(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 1, 5 or 6 of trained modules."""
+    """Figure 1, 5 or 6, from runs or checkpoints of `EnergyRegression`."""
     methods: dict[str, list[EnergyRegression]] = {}
     curves: dict[str, list[Sequence[Mapping[str, float]]]] = {}
     for path in track(paths, f"figure {number}"):

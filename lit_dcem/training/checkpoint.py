@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os.path
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -60,11 +61,11 @@ def find_checkpoint(run: str | Path) -> Path:
     check_local(run)
     path = Path(find_shipped(str(run), "checkpoints"))
     last = path / CHECKPOINTS / "last.ckpt"
-    found = last if last.is_file() else newest_run(path) if path.is_dir() else None
+    found = last if os.path.isfile(last) else newest_run(path) if os.path.isdir(path) else None
     if found is not None:
         return found
     rule = "A checkpoint must be a file, a run folder with checkpoints/last.ckpt or the name of a shipped one"
-    require(path.is_file(), rule, run)
+    require(os.path.isfile(path), rule, run)
     return path
 
 
@@ -110,9 +111,8 @@ class Checkpoint:
         Raises:
             UsageError: a class that is not trusted, or none.
         """
-        require(
-            bool(_arguments(self.config.model)), f"A checkpoint must hold its config ({MODEL})", f"none in {self.path}"
-        )
+        whole = bool(_arguments(self.config.model))
+        require(whole, f"A checkpoint must hold its config ({MODEL})", f"none in {self.path}")
         return find_class(self.config.model.get("_class_path"), self._by)
 
     @property

@@ -27,7 +27,8 @@ class LastCheckpoint(pl.Callback):
 
     SIGINT and SIGTERM end a run after the update that it is in, and after the validation if there is one then, with a
     checkpoint, in all processes at once. A second signal ends it at once, as does the first one before there is an
-    update to save.
+    update to save. Other people's code may take the exception of that one for its own and go on: then the run ends at
+    `raise_if_stopped`, or after its first update.
 
     Args:
         every_n_epochs: save every this many epochs.
@@ -111,11 +112,26 @@ class LastCheckpoint(pl.Callback):
             self._saved_step = trainer.global_step
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None or not self._has_updated:
-            self.received = number
-            raise KeyboardInterrupt if number == signal.SIGINT else SIGTERMException
-        self.received = number
+        again, self.received = self.received is not None, number
+        if again or not self._has_updated:
+            raise _exception_of(number)
         rank_zero_info("Stopping after this update, with a checkpoint; once more to stop at once.")
+
+    def raise_if_stopped(self) -> None:
+        """Raise the exception of a signal that came before the first update, should it have been lost."""
+        if self.received is not None and not self._has_updated:
+            raise _exception_of(self.received)
+
+
+def raise_if_stopped(trainer: pl.Trainer) -> None:
+    """To be called in long work before the first update: see `LastCheckpoint`."""
+    for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(callback, LastCheckpoint):
+            callback.raise_if_stopped()
+
+
+def _exception_of(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SIGTERMException()
 
 
 def _within_epoch(trainer: pl.Trainer) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from typing import Any
 
 import imageio.v2 as imageio
@@ -39,7 +40,7 @@ def is_due(trainer: pl.Trainer, every_n_epochs: int = 1) -> bool:
     return due and trainer.current_epoch % every_n_epochs == 0 and bool(drawing_loggers(trainer))
 
 
-class Pictures(pl.Callback):
+class Pictures(pl.Callback, ABC):
     """Logs a figure of a module after validations.
 
     Args:
@@ -59,9 +60,9 @@ class Pictures(pl.Callback):
             raise ValueError(f"every_n_epochs must be at least 1, got {every_n_epochs}.")
         self.every_n_epochs = every_n_epochs
 
+    @abstractmethod
     def picture(self, module: Any) -> Figure:
         """The figure of a module of that kind; must draw no noise from the generators of training."""
-        raise NotImplementedError
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         warn_without_pictures(trainer)

@@ -56,7 +56,8 @@ def test_a_run_folder_of_the_user_comes_first_and_a_folder_is_no_config():
 
 
 @pytest.mark.parametrize(
-    "name", ["nope", "", ".", "..", "other/cartpole.yaml", "/cartpole.yaml", "../configs/cartpole.yaml"]
+    "name",
+    ["nope", "", ".", "..", "other/cartpole.yaml", "/cartpole.yaml", "../configs/cartpole.yaml", "x" * 5000, "nul\0"],
 )
 def test_other_names_stay_as_they_are(name):
     assert find_shipped(name, "configs") == name

@@ -5,10 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.bad_input import KINDS, attempt, fit, spread, write_pairs
+from support import bad_commands, bad_configs
+from support.bad_configs import write_pairs
+from support.bad_input import KINDS, attempt, fit, spread
 from support.bad_input_files import write_material
 
 from lit_dcem.cli.main import main
+
+assert bad_configs, bad_commands  # they add their kinds when they are imported
 
 
 def make_material():

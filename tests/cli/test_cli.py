@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from lit_dcem.cli.main import main
-from lit_dcem.cli.train import one_sentence
+from lit_dcem.messages import one_sentence
 from lit_dcem.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,15 @@ def test_fit_writes_a_run_folder(fitted):
     names = {str(path.relative_to(fitted / RUN)) for path in (fitted / RUN).rglob("*") if path.is_file()}
     assert {"config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
     assert any("tfevents" in name for name in names)
+
+
+@pytest.mark.parametrize("words", [1, 2])
+def test_a_config_may_be_typed_on_the_command_line_however_long(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    typed = json.dumps({"trainer": {"max_epochs": 1}, "seed_everything": 3}).ljust(5000)
+    main([*FIT, *([f"--config={typed}"] if words == 1 else ["--config", typed])])
+    assert Checkpoint.read(str(RUN)).content["epoch"] == 1
+    assert "seed_everything: 3" in (RUN / "config.yaml").read_text()
 
 
 def test_a_single_callback_needs_no_list(tmp_path, monkeypatch):

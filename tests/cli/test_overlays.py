@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from lit_dcem.cli.completing import missing
-from lit_dcem.cli.overlays import MARK, _leaves, spell_out, without_overlays
+from lit_dcem.cli.configs import leaves
+from lit_dcem.cli.overlays import MARK, spell_out, without_overlays
 from lit_dcem.errors import UsageError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -104,12 +105,12 @@ def test_what_a_parser_would_choke_on_is_refused(paths, tmp_path, content, says)
 
 def test_every_debug_size_is_taken_by_some_experiment():
     content = yaml.safe_load((CONFIGS / "debug.yaml").read_text())
-    wanted = {name for name, _ in _leaves({part: content[part] for part in ("model", "data")}, "")}
+    wanted = {name for name, _ in leaves({part: content[part] for part in ("model", "data")})}
     taken: set[str] = set()
     for configs in (["regression"], ["phase1", "value"], ["phase2_dcem"], ["phase3"], ["joint"]):
         words = [f"--config={CONFIGS / name}.yaml" for name in (*configs, "debug")]
         start = {"phase2_dcem": "cheetah_phase1_fast_0", "phase3": "cheetah_phase2_fast_0"}.get(configs[0])
         words = ["fit", *words, *([f"--model.start={start}"] if start else [])]
         words = spell_out(words, missing(without_overlays(words)))
-        taken |= {f".{word.removeprefix('--').partition('=')[0]}" for word in words}
+        taken |= {word.removeprefix("--").partition("=")[0] for word in words}
     assert wanted <= taken

@@ -1,4 +1,4 @@
-"""Phase 1 of PlaNet: rollouts through Lightning, learning, and going on exactly after a kill."""
+"""Phase 1 of PlaNet: it collects through Lightning, learns, and resumes after a kill as if nothing had happened."""
 
 import random
 

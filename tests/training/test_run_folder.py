@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from support.command_runs import assert_same_run, command, folder, replay, scala
 
 from lit_dcem.cli.main import main
 from lit_dcem.errors import UsageError
+from lit_dcem.planet.data.collector import Collector
 from lit_dcem.training.run_folder import RunFolder, discard, folder_of, new_run, newest_run
 
 TWO_LOGGERS = """
@@ -186,3 +188,20 @@ def test_seed_episodes_outlive_a_stop_before_the_first_update(here, number, code
     main(typed("phase1", reuse, "--trainer.max_epochs=1"))
     (episodes,), (begun_with,) = (replay(run).values() for run in (stopped, folder("phase1", version=1)))
     assert begun_with.startswith(episodes)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_that_an_environment_swallows_is_not_lost(here, monkeypatch, number, code):
+    """As happens in C, and in dm_control now and then: an exception that a signal raises there is dropped."""
+    step, steps = Collector.step, iter(range(100))
+
+    def swallow(self, *arguments):
+        if next(steps) == 5:
+            with suppress(BaseException):
+                signal.raise_signal(number)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Collector, "step", swallow)
+    with pytest.raises(SystemExit) as exit_:
+        main(typed("phase1", "--data.init_args.seed_episodes=100000"))
+    assert exit_.value.code == code and next(steps) == 6

@@ -83,13 +83,13 @@ def rows_of(number: str, paths: Sequence[Path], read: Callable[[Path], list[dict
 
 @figure("8", find=table_of("curves.csv"), shipped=["sweep_cartpole_curves.csv"])
 def learning_curves_of_tables(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 8, from the validations of sweeps."""
+    """Figure 8, from the validations of sweeps: their folders or CSV files."""
     return learning_curves(rows_of(number, paths, partial(read_table, columns=CURVE_COLUMNS)))
 
 
 @figure("9", find=table_of("results.csv"), shipped=["sweep_cartpole.csv"])
 def improvement_factors_of_tables(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 9, from the results of sweeps."""
+    """Figure 9, from the results of sweeps: their folders or CSV files."""
     return improvement_factors(rows_of(number, paths, partial(read_table, columns=RESULT_COLUMNS)))
 
 

@@ -49,7 +49,7 @@ def _parts(cell: str, path: Path) -> str:
 
 @figure("gradient", find=table_of("results.csv"), shipped=["sweep_cartpole_gradient.csv"])
 def search_costs_of_tables(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure gradient, from the results of sweeps."""
+    """Figure gradient, from the results of sweeps: their folders or CSV files."""
     return search_costs(rows_of(number, paths, read_study))
 
 

@@ -36,7 +36,7 @@ FULL_SPACE = DCEM(
 
 @figure("2", find=find_checkpoint, shipped=EMBEDDINGS[:1], single=True)
 def search_iterations_of_a_checkpoint(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 2, of a trained decoder."""
+    """Figure 2, from one run or checkpoint of `CartpoleEmbedding`."""
     return search_iterations(embedding(number, paths[0]), validation_states()[STATE])
 
 

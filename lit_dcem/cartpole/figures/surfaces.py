@@ -39,7 +39,7 @@ class Planner(Protocol):
 
 @figure("10", find=find_checkpoint, shipped=["cartpole_pca.pt", *EMBEDDINGS])
 def cost_surfaces_of_files(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 10, of checkpoints and of files of a PCA."""
+    """Figure 10, from runs or checkpoints of `CartpoleEmbedding`, and ``.pt`` files of a `PCAPlanner`."""
     planners: dict[str, Planner] = {}
     for path in track(paths, f"figure {number}"):
         title, planner = _planner(number, path)

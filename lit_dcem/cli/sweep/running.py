@@ -41,9 +41,9 @@ def sweep(
         out: folder of the tables and runs; ``runs/`` and the file's name if none.
         backend: "joblib" for this machine, or "ray" for a cluster whose machines share the folder.
         jobs: runs at a time; one for each core if none.
-        budget: minutes of wall-clock for what is left to do, shared out evenly. A run that is out of time is resumed
-            if the next sweep leaves it more than it had. A phase may take all that its chain has left; where it is out
-            of time, the next one does not begin.
+        budget: minutes of wall-clock for all unfinished runs, shared out evenly. A run that uses up its share stops
+            there; the next sweep resumes it if its share is then larger. A phase may use all that is left of its
+            chain's share; if it uses it up, the next phase does not begin.
 
     Raises:
         UsageError: what cannot be done, a run that another process works on, or runs that failed or were cut off.

@@ -15,6 +15,7 @@ from lit_dcem.planet.data.collector import Collector
 from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
 from lit_dcem.planet.data.episode import Episode, Sequences
 from lit_dcem.planet.data.replay import EpisodeReplay
+from lit_dcem.training.last_checkpoint import raise_if_stopped
 from lit_dcem.training.run_folder import folder_of, newest_run
 from lit_dcem.training.stream import Stream
 
@@ -161,6 +162,7 @@ class Rollouts(EnvironmentData):
         if self.initial_replay is not None and not self._replay.num_episodes:
             self._begin_with(Path(self.initial_replay))
         while self._replay.num_episodes < self.seed_episodes:
+            raise_if_stopped(self._trainer)
             returns += self._step(collector, self._connected().seeding, generator)
             if self._replay.num_episodes >= self.seed_episodes:
                 collector.forget()

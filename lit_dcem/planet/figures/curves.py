@@ -56,13 +56,13 @@ def events_of(run: str | Path) -> Path:
 @figure("11", find=events_of, shipped=["*_phase1_*.tfevents"])
 @figure("12", find=events_of, shipped=["*_phase2_*.tfevents"])
 def learning_curves_of_events(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 11 or 12, from event files."""
+    """Figure 11 or 12, from run folders of `PlanetPhase1` or `PlanetPhase2`, or their TensorBoard event files."""
     return learning_curves(_by_name(number, paths, partial(read_run, number=number)))
 
 
 @figure("13", find=events_of, shipped=["*_phase3_*.tfevents"])
 def ppo_curves_of_events(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 13, from event files."""
+    """Figure 13, from run folders of `PlanetPhase3`, or their TensorBoard event files."""
     return ppo_curves(_by_name(number, paths, read_ppo_run))
 
 

@@ -40,7 +40,7 @@ class Returns(NamedTuple):
 
 @figure("4", find=Path, shipped=["*_phase*_returns.json"])
 def box_plots_of_reports(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 4, from reports of evaluations."""
+    """Figure 4, from the JSON files that ``lit-dcem evaluate --out`` writes for checkpoints of PlaNet."""
     return box_plots(pooled(paths))
 
 

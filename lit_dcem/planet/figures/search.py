@@ -45,7 +45,7 @@ class Controller(Protocol):
 @figure("14", find=find_checkpoint, shipped=["cheetah_phase2*.ckpt", "cheetah_phase3*.ckpt"], single=True)
 @figure("15", find=find_checkpoint, shipped=["walker_phase2*.ckpt", "walker_phase3*.ckpt"], single=True)
 def search_iterations_of_a_checkpoint(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 14 or 15, of a trained controller in its task."""
+    """Figure 14 or 15, from one run or checkpoint of `PlanetPhase2` or `PlanetPhase3`, in any task."""
     (path,) = paths
     checkpoint = Checkpoint.read(path)
     module = checkpoint.module()

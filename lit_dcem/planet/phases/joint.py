@@ -12,28 +12,22 @@ from torch.optim import Optimizer
 
 from lit_dcem.embedding.loss import EmbeddingLoss
 from lit_dcem.planet.data.episode import Sequences
-from lit_dcem.planet.data.evaluation_episodes import Evaluation
 from lit_dcem.planet.data.joint import JointRollouts
 from lit_dcem.planet.data.on_policy import OnPolicyBatch
-from lit_dcem.planet.data.policies import Policies
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.phases.decoder_learning import DECODER_METRICS, DecoderLearning
+from lit_dcem.planet.phases.learned_policy import LearnedPolicy
 from lit_dcem.planet.phases.model_learning import MODEL_METRICS, ModelLearning
-from lit_dcem.planet.phases.planet import Planet, data_of
+from lit_dcem.planet.phases.planet import data_of
 from lit_dcem.planet.phases.policy_gradient import PolicyGradient
-from lit_dcem.planet.phases.policy_learning import (
-    POLICY_METRICS,
-    PolicyLearning,
-    check_policy_precision,
-    search_seed,
-)
+from lit_dcem.planet.phases.policy_learning import PolicyLearning
 from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.training.optimizing import clip_groups, optimize
 
 
-class PlanetJoint(Planet):
+class PlanetJoint(LearnedPolicy):
     """Phase 2 on the episodes of phase 3's policy, with the policy's loss added: one sum for one optimizer.
 
     `JointRollouts` collects episodes. The policy learns from them while they are fresh, and the world model from then
@@ -61,7 +55,7 @@ class PlanetJoint(Planet):
         ValueError: an option out of range.
     """
 
-    metrics = (*Planet.metrics, *MODEL_METRICS, *DECODER_METRICS, *POLICY_METRICS)
+    metrics = (*LearnedPolicy.metrics, *MODEL_METRICS, *DECODER_METRICS)
     planner: LatentPlanner
 
     def __init__(
@@ -107,19 +101,10 @@ class PlanetJoint(Planet):
             self.policy, policy_gradient, learned, self._search_seed, reaches_model=False
         )
 
-    def policies(self) -> Policies:
-        return Policies(self.policy, exploring=self.policy_learning.exploring, prepare=self.policy_gradient.prepare)
-
-    def setup(self, stage: str) -> None:
-        check_policy_precision(self)
-        super().setup(stage)
-
     def on_train_batch_start(self, batch: OnPolicyBatch, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
         replay = self._rollouts().replay
         self.model_learning.before_update(self.global_step, _replayed(batch), replay, self.trainer.strategy)
-        if batch_idx == 0:
-            self.policy_gradient.begin(self.current_epoch)
 
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
         sequences = _replayed(batch)
@@ -130,14 +115,8 @@ class PlanetJoint(Planet):
         value, of_value = self.policy_learning.value_loss(batch.steps)
         policy, of_policy = self.policy_learning.policy_loss(batch.steps, self.trainer.strategy)
         self.log_dict(of_model | of_decoder | of_horizon | of_value | of_policy, batch_size=1)
-        self.log("train/ppo_steps", float(batch.ppo_steps), batch_size=1)
         self._log_progress(batch)
         return loss + horizon + value + self.policy_weight * policy
-
-    def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
-        super().validation_step(batch, batch_idx)
-        if self.trainer.state.fn == "fit":
-            self.log("val/ppo_steps", float(self._rollouts().ppo_steps), batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         model, *horizon = self.model_learning.groups()
@@ -150,9 +129,6 @@ class PlanetJoint(Planet):
     ) -> None:
         """Clip the gradients of each group separately."""
         clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def _search_seed(self) -> int:
-        return search_seed(self._rollouts().seed, self.current_epoch)
 
     def _rollouts(self) -> JointRollouts:
         return data_of(self, JointRollouts)

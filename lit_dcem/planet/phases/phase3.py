@@ -12,19 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lit_dcem.planet.data.environment_data import same_task
-from lit_dcem.planet.data.evaluation_episodes import Evaluation
-from lit_dcem.planet.data.on_policy import OnPolicyBatch, OnPolicyRollouts
-from lit_dcem.planet.data.policies import Policies
+from lit_dcem.planet.data.on_policy import OnPolicyBatch
 from lit_dcem.planet.model.world_model import WorldModel
-from lit_dcem.planet.phases.planet import Planet, data_of
+from lit_dcem.planet.phases.learned_policy import LearnedPolicy
 from lit_dcem.planet.phases.policy_gradient import PolicyGradient
-from lit_dcem.planet.phases.policy_learning import (
-    POLICY_METRICS,
-    PolicyLearning,
-    check_policy_planner,
-    check_policy_precision,
-    search_seed,
-)
+from lit_dcem.planet.phases.policy_learning import PolicyLearning, check_policy_planner
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.training.optimizing import clip_groups, optimize
 from lit_dcem.training.start import start_from
@@ -49,15 +41,14 @@ INHERITS = {
 """for each class, parts that a config need not state, as those of the checkpoint in ``start`` are taken"""
 
 
-class PlanetPhase3(Planet):
+class PlanetPhase3(LearnedPolicy):
     """Makes the embedded controller the policy of PPO, whose gradients reach decoder and model through DCEM.
 
     An action is drawn from a Gaussian around the first action of a plan. `OnPolicyRollouts` collects episodes, and an
     epoch of updates learns from them: one step of PPO. The noise of the search is the same for all beliefs of such a
     step, in collection and updates, and new in the next step. The world model is not trained on what was seen.
 
-    In addition to `Planet`, logs ``train/policy``, ``train/value`` (losses), ``train/policy_kl``, ``train/clipped``,
-    ``train/ratio`` (of the policy to the one that acted, see `ppo`), and ``train/ppo_steps`` and ``val/ppo_steps``.
+    Logs what `LearnedPolicy` says.
 
     Args:
         world_model: of phase 2; its sizes must be those of the environment.
@@ -78,7 +69,6 @@ class PlanetPhase3(Planet):
         ValueError: an option out of range, or parts that no gradient reaches.
     """
 
-    metrics = (*Planet.metrics, *POLICY_METRICS)
     inherits = INHERITS
     planner: LatentPlanner
 
@@ -107,35 +97,18 @@ class PlanetPhase3(Planet):
         learned = [parameter for name in self.tuned for parameter in self._part(name).parameters()]
         self.policy_learning = PolicyLearning(self.policy, policy_gradient, learned, self._search_seed)
 
-    def policies(self) -> Policies:
-        return Policies(self.policy, exploring=self.policy_learning.exploring, prepare=self.policy_gradient.prepare)
-
-    def setup(self, stage: str) -> None:
-        check_policy_precision(self)
-        super().setup(stage)
-
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
             weights = start_from(self.start, self, STARTS, partial(same_task, self._rollouts()), also=SHARED)
             if "planner.value.scale" in weights and "policy_gradient.log_std" not in weights:
                 self.policy_gradient.value.rescale(weights["planner.value.scale"].item())
 
-    def on_train_batch_start(self, batch: OnPolicyBatch, batch_idx: int) -> None:
-        super().on_train_batch_start(batch, batch_idx)
-        if batch_idx == 0:
-            self.policy_gradient.begin(self.current_epoch)
-
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
         value, of_value = self.policy_learning.value_loss(batch.steps)
         policy, of_policy = self.policy_learning.policy_loss(batch.steps, self.trainer.strategy)
-        self.log_dict(of_value | of_policy | {"train/ppo_steps": float(batch.ppo_steps)}, batch_size=1)
+        self.log_dict(of_value | of_policy, batch_size=1)
         self._log_progress(batch)
         return value + policy
-
-    def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
-        super().validation_step(batch, batch_idx)
-        if self.trainer.state.fn == "fit":
-            self.log("val/ppo_steps", float(self._rollouts().ppo_steps), batch_size=1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = [{"params": list(self._part(name).parameters()), **given} for name, given in self.tuned.items()]
@@ -159,17 +132,11 @@ class PlanetPhase3(Planet):
             "transition": nn.ModuleList([rssm.input, rssm.recurrent, rssm.prior]),
         }[name]
 
-    def _search_seed(self) -> int:
-        return search_seed(self._rollouts().seed, self.current_epoch)
-
     def _freeze(self) -> None:
         for module in (self.world_model, self.planner):
             module.requires_grad_(False)
         for name in self.tuned:
             self._part(name).requires_grad_(True)
-
-    def _rollouts(self) -> OnPolicyRollouts:
-        return data_of(self, OnPolicyRollouts)
 
 
 def check_tuned(tuned: dict[str, dict[str, Any]], planner: LatentPlanner) -> None:

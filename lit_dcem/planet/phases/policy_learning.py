@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import Strategy
 from torch import Tensor, nn
@@ -15,11 +14,6 @@ from lit_dcem.planet.phases.policy_gradient import PolicyGradient
 from lit_dcem.planet.planning.plan_policy import PlanPolicy
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.training.optimizing import check_precision
-from lit_dcem.training.seeds import seed_of
-
-POLICY_METRICS = ("val/ppo_steps", "train/policy", "train/value", "train/policy_kl", "train/clipped", "train/ratio")
-"""what a phase that learns a policy logs in addition to `Planet`"""
 
 
 @dataclass(frozen=True)
@@ -70,17 +64,6 @@ class PolicyLearning:
         if learner.max_kl is not None:
             learner.stopped.fill_(strategy.reduce(parts.kl, reduce_op="mean") > learner.max_kl)
         return parts.policy.loss * ~learner.stopped, {f"train/{name}": value for name, value in logged.items()}
-
-
-def search_seed(seed: int, ppo_step: int) -> int:
-    """Seed of the search's noise in a step of PPO of a run, the same on all processes."""
-    return seed_of(seed, ppo_step)
-
-
-def check_policy_precision(module: pl.LightningModule) -> None:
-    """Raise a UsageError for a precision in which PPO cannot be trained."""
-    # In bfloat16, a density of a few nats has steps of 3%: its ratios would be noise.
-    check_precision(module, "bf16-true")
 
 
 def check_policy_planner(planner: ModelPlanner) -> None:

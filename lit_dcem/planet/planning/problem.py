@@ -15,7 +15,7 @@ from lit_dcem.solvers.cem import DCEM
 
 
 class Rest(NamedTuple):
-    """What is left of the last plans."""
+    """The part of the last plans that has not been carried out yet."""
 
     plan: Float[Tensor, "envs horizon action"]
     """the last plan, one step later; its last action is repeated"""
