@@ -1,0 +1,96 @@
+"""How candidates are weighted by their scores: the only difference between CEM, DCEM and MPPI.
+
+A weighting is any function ``scores [B, N] -> weights [B, N]``: larger scores are better, and minus infinity marks a
+broken candidate, which must get weight 0. Only the ratios of the weights in a row count. A weighting of your own::
+
+    def linear(scores):
+        ranks = scores.argsort(-1).argsort(-1)
+        return torch.where(scores > -torch.inf, ranks / ranks.shape[-1], 0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lit_dcem.solvers.lml import lml
+from lit_dcem.solvers.options import check_temperature, require, require_row_numbers, whole_number
+from lit_dcem.solvers.ranking import hard_top_k
+
+Weighting = Callable[[Tensor], Tensor]
+"""``scores [B, N] -> weights [B, N]``"""
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Weight 1 for the k best candidates: CEM. No gradient passes.
+
+    Args:
+        num_elites: k, number of elites.
+
+    Raises:
+        ValueError: ``num_elites`` below 1.
+    """
+
+    num_elites: int
+
+    def __post_init__(self) -> None:
+        _check_elites(self.num_elites)
+
+    def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+        return hard_top_k(scores, self.num_elites)
+
+
+@dataclass(frozen=True)
+class SoftTopK:
+    """The LML projection, a soft top-k: DCEM (section 3 of the paper).
+
+    Args:
+        num_elites: k; the weights, each from 0 to 1, sum to it.
+        temperature: divides the scores; a tensor, which may be learned, must broadcast against ``[B, 1]``.
+
+    Raises:
+        ValueError: ``num_elites`` below 1, or a temperature that is not positive.
+    """
+
+    num_elites: int
+    temperature: float | Tensor = 1.0
+
+    def __post_init__(self) -> None:
+        _check_elites(self.num_elites)
+        check_temperature(self.temperature)
+
+    def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+        return lml(scores, self.num_elites, self.temperature)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Weights in proportion to ``exp(score / temperature)``: MPPI (Williams et al. 2017, information theoretic MPC).
+
+    Args:
+        temperature: divides the scores; a tensor, which may be learned, must broadcast against ``[B, 1]``.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+    """
+
+    temperature: float | Tensor = 1.0
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+        if isinstance(self.temperature, Tensor):
+            require_row_numbers("temperature", self.temperature, scores.shape[:-1])
+        counts = scores > -torch.inf
+        logits = torch.where(counts, scores, 0) / self.temperature  # infinity would give NaN for its derivative
+        return torch.softmax(torch.where(counts, logits, -torch.inf), -1)
+
+
+def _check_elites(num_elites: int) -> None:
+    require(whole_number("num_elites", num_elites) >= 1, "num_elites must be at least 1", num_elites)
