@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lit_dcem.envs.policy import Policy, PolicyState
@@ -45,22 +44,19 @@ class Collection(NamedTuple):
 
 
 @torch.no_grad()
-def collect(policy: Policy, envs: VectorEnv, num_episodes: int, seed: int) -> Collection:
+def collect(policy: Policy, envs: VectorEnv, num_episodes: int) -> Collection:
     """Run new episodes, an equal share in each environment, and keep the policy's state at every step.
 
     Args:
         policy: acts; its actions are clamped to [-1, 1].
         envs: all their episodes start anew.
         num_episodes: how many; where environments do not share them equally, the first ones run one more.
-        seed: of torch's global noise, which is left as it was.
     """
     collector, record = Collector(envs), _Record()
     episodes: list[Episode] = []
-    with isolate_rng():
-        torch.manual_seed(seed)
-        for collected in collector.run(policy, num_episodes):
-            record.add(collector, policy, collected)
-            episodes += [episode for _, episode in collected.finished]
+    for collected in collector.run(policy, num_episodes):
+        record.add(collector, policy, collected)
+        episodes += [episode for _, episode in collected.finished]
     return Collection(record.trajectories(), episodes, collector.plan_seconds, collector.environment_seconds)
 
 
