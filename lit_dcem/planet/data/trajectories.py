@@ -1,4 +1,4 @@
-"""Trajectories of a policy, with its state at every step: what on-policy methods learn from."""
+"""Trajectories of a policy with its state at every step, from which on-policy methods learn."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Trajectories(NamedTuple):
     states: PolicyState
     """``[T, E, ...]``: the policy's state after it chose action t"""
     next_states: PolicyState
-    """``[T, E, ...]``: the policy's state at the observation that action t led to, also where the episode ended"""
+    """``[T, E, ...]``: the policy's state at the observation that action t led to, even if the episode ended there"""
     rewards: Float[Tensor, "time envs"]
     terminated: Bool[Tensor, "time envs"]
-    """the task was over"""
+    """the step ended the task"""
     truncated: Bool[Tensor, "time envs"]
-    """the episode was cut off: by a limit of time, or before a step after which the physics diverged"""
+    """the episode was cut off after the step: by a time limit, or because the physics diverged in the next one"""
     counts: Bool[Tensor, "time envs"]
     """false for steps beyond an environment's share of the episodes, and where the physics diverged"""
 
@@ -38,7 +38,7 @@ class Collection(NamedTuple):
 
     trajectories: Trajectories
     episodes: list[Episode]
-    """in the order they ended, without those beyond an environment's share"""
+    """in the order in which they ended, without those beyond an environment's share"""
     plan_seconds: float
     environment_seconds: float
 
@@ -61,7 +61,7 @@ def collect(policy: Policy, envs: VectorEnv, num_episodes: int) -> Collection:
 
 
 class _Record:
-    """Grows by one step of all environments at a time, and becomes `Trajectories`."""
+    """Collects the steps of all environments one by one, and turns them into `Trajectories`."""
 
     def __init__(self) -> None:
         self.states: list[PolicyState] = []
@@ -69,7 +69,7 @@ class _Record:
         self.outcomes: list[tuple[Tensor, ...]] = []
 
     def add(self, collector: Collector, policy: Policy, collected: Collected) -> None:
-        """One step, and the policy's state at the last observations of episodes that ended with it."""
+        """Add a step and, where it ended an episode, the policy's state at the last observation."""
         assert collector.policy_state is not None
         self.states.append(_kept(collector.policy_state))
         steps = collected.steps
@@ -83,14 +83,14 @@ class _Record:
         outcomes = (torch.stack(each) for each in zip(*self.outcomes, strict=True))
         rewards, terminated, truncated, diverged, counts = outcomes
         ended = terminated | truncated | diverged
-        # A step that diverged says nothing of the task, so the episode was cut off at the state that the step began in.
+        # A step that diverged tells nothing about the task, so the episode counts as cut off after the step before it.
         truncated = truncated | diverged
         truncated[:-1] |= diverged[1:] & ~ended[:-1]
         states, following = _stacked(self.states), _stacked(self._following(ended))
         return Trajectories(states, following, rewards, terminated, truncated, counts)
 
     def _following(self, ended: Bool[Tensor, "time envs"]) -> list[PolicyState]:
-        """The state that follows each: that of the next step, or where an episode ended, of its last observation."""
+        """The state after each step: the one of the next step or, at the end of an episode, of its last observation."""
         following = [*self.states[1:], self.ends[len(self.states) - 1]]  # the last step ended an episode
         for t, end in self.ends.items():
             following[t] = {name: _where(ended[t], end[name], tensor) for name, tensor in following[t].items()}
