@@ -16,6 +16,7 @@ from lit_dcem.solvers.types import Solution as Solution
 
 # Plan with any model.
 from lit_dcem.envs.physics import Physics as Physics
+from lit_dcem.planet.planning.imagined import ImaginedModel as ImaginedModel
 from lit_dcem.solvers.planning import Memory as Memory
 from lit_dcem.solvers.planning import Plan as Plan
 from lit_dcem.solvers.planning import Planner as Planner

@@ -8,9 +8,12 @@ from typing import Any
 import mujoco as untyped
 import mujoco.rollout
 import numpy as np
-from dm_control.rl.control import Environment
 
+from lit_dcem.envs.rendering import mujoco_gl
 from lit_dcem.envs.task_rewards import BatchReward, States
+
+with mujoco_gl("disabled"):
+    from dm_control.rl.control import Environment
 
 mujoco: Any = untyped  # written in C++
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS.value

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dm_control.suite import cheetah, walker
-from dm_control.utils.rewards import tolerance
+
+from lit_dcem.envs.rendering import mujoco_gl
+
+with mujoco_gl("disabled"):
+    from dm_control.suite import cheetah, walker
+    from dm_control.utils.rewards import tolerance
 
 
 @dataclass(frozen=True)
