@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from lit_dcem.solvers.knots import Interpolation, Knots, later
 from lit_dcem.solvers.options import require, whole_number
-from lit_dcem.solvers.prediction import PlanningModel, Returns, State, batch_of
+from lit_dcem.solvers.prediction import PlanningModel, Returns, Risk, State, batch_of
 from lit_dcem.solvers.search import Answer
 from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.start import Start, solve, with_option
@@ -120,7 +120,7 @@ class Planner(nn.Module):
         value: Callable[[State], Tensor] | None = None,
         proposals: Callable[[State], Tensor] | None = None,
         num_samples: int = 1,
-        risk: float | str = "mean",
+        risk: Risk = "mean",
         discount: float = 1.0,
     ) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,11 @@ from lit_dcem.solvers.options import require, whole_number
 State = Any
 """a tensor, or tensors in tuples, named tuples, lists, dicts or other pytrees that torch knows"""
 
+Risk = float | Literal["mean"]
+"""how outcomes become one number: their mean, or the mean of the worst share of them"""
 
+
+@runtime_checkable
 class PlanningModel(Protocol):
     """A model that a `Planner` can plan with: two methods, which predict many states at once.
 
@@ -75,10 +79,12 @@ class Returns:
     value: Callable[[State], Tensor] | None = None
     discount: float = 1.0
     num_samples: int = 1
-    risk: float | str = "mean"
+    risk: Risk = "mean"
 
     def __post_init__(self) -> None:
         require(len(self.models) > 0, "A planner must have at least one model", 0)
+        for model in self.models:
+            require(isinstance(model, PlanningModel), "A model must have the methods step and reward", type(model))
         require(0 <= self.discount <= 1, "discount must be between 0 and 1", self.discount)
         require(whole_number("num_samples", self.num_samples) >= 1, "num_samples must be at least 1", self.num_samples)
         is_share = not isinstance(self.risk, str) and 0 < self.risk <= 1

@@ -61,11 +61,12 @@ def solve(
     std: Float[Tensor, "batch dim"],
     known: Float[Tensor, "batch known dim"] | None,
 ) -> Solution:
-    """Search from a distribution and known points, which a solver that takes no candidates begins at the best of."""
+    """Search from a distribution and known points; a solver that takes no candidates begins at the best of these."""
     if known is None:
         return solver(objective, mean, std)
-    if has_option(solver, "warm_start"):
-        return solver.replace(warm_start=known)(objective, mean, std)
+    warm = with_option(solver, "warm_start", known)
+    if warm is not solver:
+        return warm(objective, mean, std)
     points = torch.cat([mean.unsqueeze(1), known], 1)
     with torch.no_grad():
         values = objective(points)
@@ -73,18 +74,12 @@ def solve(
     return solver(objective, points[torch.arange(len(points), device=points.device), best], std)
 
 
-def has_option(solver: Solver, name: str, value: Any = None) -> bool:
-    """Whether a solver knows an option."""
-    try:
-        solver.replace(**{name: value})
-    except TypeError:
-        return False
-    return True
-
-
 def with_option(solver: Solver, name: str, value: Any) -> Solver:
-    """The solver with an option, if it knows it; gradient descent, for example, draws no noise."""
-    return solver.replace(**{name: value}) if has_option(solver, name, value) else solver
+    """The solver with an option, or the solver itself if it does not know it; gradient descent draws no noise."""
+    try:
+        return solver.replace(**{name: value})
+    except TypeError:
+        return solver
 
 
 def _expanded(name: str, numbers: Bound, shape: tuple[int, int], fitting: list[int] | tuple[int, int]) -> Tensor:

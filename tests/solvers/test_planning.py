@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 import textwrap
 from typing import NamedTuple
 
@@ -60,6 +62,27 @@ class Noisy:
 class Pair(NamedTuple):
     position: Tensor
     velocity: Tensor
+
+
+ANNOTATED = """
+from jaxtyping import install_import_hook
+
+install_import_hook("lit_dcem", "beartype.beartype")
+
+import torch
+from lit_dcem import DCEM, Planner, UnrolledGD
+from lit_dcem.cartpole.dynamics import Cartpole
+
+state, memory = torch.ones(3, 5), None
+options = {"lower": [-1.0], "upper": 1.0, "std": torch.ones(3, 1), "value": lambda s: s[..., 0], "keep_plans": True}
+options |= {"knots": 3, "num_samples": 2, "proposals": lambda s: torch.zeros(3, 2, 6, 1)}
+for solver in (DCEM(num_candidates=9, num_elites=3, num_iterations=2), UnrolledGD()):
+    for risk in ("mean", 0.5):
+        planner = Planner([Cartpole()] * 2, solver, 6, 1, risk=risk, **options)
+        for _ in range(2):
+            action, memory = planner.act(state, memory, torch.Generator())
+        memory = memory.without(torch.tensor([True, False, True]))
+"""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -348,11 +371,17 @@ def test_the_generator_alone_decides():
         ({"lower": [0.0, 1.0]}, r"lower must broadcast against \[1\], got \[2\]."),
         ({"lower": 1.0, "upper": 0.0}, "lower must be below upper, got 1.0 and 0.0."),
         ({"model": []}, "A planner must have at least one model, got 0."),
+        ({"model": 3}, "A model must have the methods step and reward, got <class 'int'>."),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Planner(**{"model": Linear(), "solver": CEM, "horizon": 4, "action_dim": 1, **options})
+
+
+def test_planners_keep_to_their_annotated_shapes():
+    done = subprocess.run([sys.executable, "-W", "error", "-c", ANNOTATED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_shapes_that_do_not_fit_are_refused():
