@@ -25,10 +25,11 @@ def main() -> None:
     physics = Physics(options.task, options.action_repeat, options.threads)
     planner = planner_in(physics, options)
     torch.manual_seed(options.seed)
+    busy = time.process_time()
     total, seconds, states = episode(physics, planner, options)
-    decisions = len(seconds)
+    busy, decisions = time.process_time() - busy, len(seconds)
     print(f"{options.task}, seed {options.seed}: return {total:.1f} in {decisions * physics.action_repeat} steps")
-    print(f"seconds a decision: median {np.median(seconds):.3f}, total {sum(seconds):.0f} for {decisions} decisions")
+    print(f"seconds a decision: {np.median(seconds):.3f} (median), of a processor {busy / decisions:.3f} (mean)")
     if options.video:
         from lit_dcem.training.video import write_video
 
