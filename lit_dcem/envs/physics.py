@@ -61,7 +61,7 @@ class Physics:
         self.time_limit = self._simulation.time_limit
         """simulator steps in an episode; None without a limit"""
         reward = task_rewards.REWARDS.get(name)
-        self._rollouts = rollouts.Rollouts(self._simulation.environment, reward, self.action_repeat, num_threads)
+        self._rollouts = rollouts.Rollouts(self._simulation._environment, reward, self.action_repeat, num_threads)
 
     def reset(self, seed: int = 0) -> Float[Tensor, "1 state"]:
         """The first state of an episode that the seed determines."""
@@ -93,7 +93,7 @@ class Physics:
     def render(self, state: Float[Tensor, " state"], height: int = 240, width: int = 320) -> np.ndarray:
         """A uint8 picture ``[height, width, 3]`` of a state."""
         self._rollouts.place(_array(state))
-        self._simulation.environment.physics.forward()
+        self._simulation._environment.physics.forward()
         return self._simulation.render(height, width)
 
     @property

@@ -44,31 +44,31 @@ class SuiteSimulation:
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self._name = name
-        self.environment = _loaded(name, options or {})
-        self._physics = self.environment.physics
+        self._environment = _loaded(name, options or {})
+        self._physics = self._environment.physics
         # quadruped-escape redraws its terrain with OpenGL in every reset. Skip that until the first picture.
         self._physics._make_rendering_contexts = lambda: None
         self._drawn = False
-        limit = self.environment._step_limit
+        limit = self._environment._step_limit
         self.time_limit = math.ceil(limit) if np.isfinite(limit) else None  # lqr has none
-        parts = self.environment.observation_spec().items()
+        parts = self._environment.observation_spec().items()
         self._sizes = {part: int(np.prod(spec.shape)) for part, spec in parts}
         self.observation_dim = sum(self._sizes.values())
-        spec = self.environment.action_spec()
+        spec = self._environment.action_spec()
         bounded = (np.abs(spec.minimum) < UNBOUNDED) & (np.abs(spec.maximum) < UNBOUNDED)
         self.lower = np.where(bounded, spec.minimum, -1.0)
         self.upper = np.where(bounded, spec.maximum, 1.0)
 
     def reset(self, seed: np.random.SeedSequence) -> np.ndarray:
-        self.environment.task.random.seed(seed.generate_state(8))
+        self._environment.task.random.seed(seed.generate_state(8))
         try:
-            return self.numbers(self.environment.reset().observation)
+            return self.numbers(self._environment.reset().observation)
         except PhysicsError as error:
             raise DivergenceError(str(error)) from error
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         try:
-            step = self.environment.step(action)
+            step = self._environment.step(action)
         except PhysicsError as error:
             raise DivergenceError(str(error)) from error
         # At the end of an episode the discount is 0 if the task is over, and 1 at the time limit.

@@ -57,7 +57,7 @@ def test_rewards_of_many_states_are_those_of_the_task(name):
     """Also far from where random actions lead."""
     physics = Physics(name, num_threads=1)
     state = physics.reset().repeat(40, 1)
-    size = physics._simulation.environment.physics.model.nv
+    size = physics._simulation._environment.physics.model.nv
     state[:, 1 : 1 + 2 * size] += 3 * torch.randn(40, 2 * size, generator=seeded(), dtype=torch.float64)
     actions = drawn(physics, 40, 1, 3)
     rewards, _ = physics.rollout(state, actions)
