@@ -34,7 +34,7 @@ class Physics:
 
     Raises:
         UsageError: no task has this name, or it does not take the options.
-        ValueError: a number below 1.
+        ValueError: a number below 1; states or actions of another size, when it is used.
     """
 
     def __init__(
@@ -71,38 +71,44 @@ class Physics:
     def step(
         self, state: Float[Tensor, "*batch state"], action: Float[Tensor, "*batch action"]
     ) -> Float[Tensor, "*batch state"]:
-        """The states after the actions, each repeated."""
-        after = self._rollouts.step(_array(state).reshape(-1, state.shape[-1]), _array(action).reshape(-1, self._dim))
+        """The states after the actions, each repeated; NaN where the simulation broke down."""
+        after = self._rollouts.step(self._states(state), self._actions(action))
         return torch.from_numpy(after).view_as(state)
 
     def reward(
         self, state: Float[Tensor, "*batch state"], action: Float[Tensor, "*batch action"]
     ) -> Float[Tensor, "*batch"]:
         """The sum of the rewards while the actions are repeated."""
-        states, actions = _array(state).reshape(-1, state.shape[-1]), _array(action).reshape(-1, 1, self._dim)
-        return torch.from_numpy(self._rollouts.run(states, actions)[0]).view(action.shape[:-1])
+        rewards, _ = self._rollouts.run(self._states(state), self._actions(action)[:, None])
+        return torch.from_numpy(rewards).view(action.shape[:-1])
 
     def rollout(
         self, state: Float[Tensor, "batch state"], actions: Float[Tensor, "batch candidates horizon action"]
     ) -> tuple[Float[Tensor, "batch candidates horizon"], Float[Tensor, "batch candidates state"]]:
         """Rewards, NaN once the simulation broke down, and the last states."""
-        count = actions.shape[1]
-        rewards, last = self._rollouts.run(_array(state).repeat(count, 0), _array(actions.flatten(0, 1)))
+        count, horizon, size = actions.shape[1:]
+        states, moves = self._states(state).repeat(count, 0), self._actions(actions).reshape(-1, horizon, size)
+        rewards, last = self._rollouts.run(states, moves)
         return torch.from_numpy(rewards).unflatten(0, (-1, count)), torch.from_numpy(last).unflatten(0, (-1, count))
 
     def render(self, state: Float[Tensor, " state"], height: int = 240, width: int = 320) -> np.ndarray:
         """A uint8 picture ``[height, width, 3]`` of a state."""
-        self._rollouts.place(_array(state))
+        self._rollouts.place(self._states(state)[0])
         self._simulation._environment.physics.forward()
         return self._simulation.render(height, width)
 
-    @property
-    def _dim(self) -> int:
-        return len(self.lower)
+    def _states(self, state: Tensor) -> np.ndarray:
+        return _rows("A state", state, len(self._rollouts.state))
+
+    def _actions(self, action: Tensor) -> np.ndarray:
+        return _rows("An action", action, len(self.lower))
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().double().numpy()
+def _rows(name: str, tensor: Tensor, size: int) -> np.ndarray:
+    """The numbers of a tensor ``[..., size]`` as ``[M, size]``."""
+    if tensor.shape[-1:] != (size,):
+        raise ValueError(f"{name} must have {size} numbers, got {list(tensor.shape)}.")
+    return tensor.detach().cpu().double().reshape(-1, size).numpy()
 
 
 def _processors() -> int:

@@ -20,6 +20,8 @@ FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
 """time, positions, velocities and activations"""
 WARM = mujoco.mjtState.mjSTATE_WARMSTART.value
 """accelerations from which MuJoCo's solver starts"""
+BREAKDOWNS = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
+"""NaN, infinite or huge values"""
 
 
 class Rollouts:
@@ -58,12 +60,14 @@ class Rollouts:
         mujoco.mj_setState(self._model, self._data, state[self._full_size :], WARM)
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """The states ``[M, S]`` after one action ``[M, A]`` each."""
+        """The states ``[M, S]`` after one action ``[M, A]`` each; NaN where the simulation broke down."""
         after = []
         for state, action in zip(states, actions, strict=True):
             self.place(state, action)
+            before = self._num_breakdowns
             mujoco.mj_step(self._model, self._data, self._repeat * self._substeps)
-            after.append(self.state)
+            broken = self._num_breakdowns > before
+            after.append(np.full_like(state, np.nan) if broken else self.state)
         return np.stack(after)
 
     def run(self, states: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +83,8 @@ class Rollouts:
         after, sensors = self._pool.rollout(models, self._datas, full, controls, initial_warmstart=warm)
         ends = np.arange(self._substeps - 1, controls.shape[1] - 1, self._substeps)
         rewards = self._rewards(after[:, ends], controls[:, ends], sensors, ends)
-        broken = self._broken(full, after)[:, ends]
+        # One step later: a time that starts anew at the first step looks right.
+        broken = self._broken(full, after)[:, ends + 1]
         totals = np.where(broken, np.nan, rewards).reshape(len(full), -1, self._repeat).sum(2)
         return totals, np.concatenate([after[:, -2], np.zeros_like(warm)], 1)
 
@@ -106,10 +111,15 @@ class Rollouts:
             yield self._environment.task.get_reward(self._environment.physics)
 
     def _broken(self, full: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Whether ``[M, T]`` a simulation broke down before or at a step: its time then stands still or starts anew."""
-        steps = self._model.opt.timestep * np.arange(1, after.shape[1] + 1)
-        is_late = np.abs(after[..., 0] - full[:, :1] - steps) > self._model.opt.timestep / 2
-        return np.maximum.accumulate(is_late | ~np.isfinite(after).all(-1), 1)
+        """Whether ``[M, T]`` a simulation broke down at a step or before: its time then stands still or starts anew."""
+        step = self._model.opt.timestep
+        is_on_time = np.abs(after[..., 0] - full[:, :1] - step * np.arange(1, after.shape[1] + 1)) < step / 2
+        return np.logical_or.accumulate(~(is_on_time & np.isfinite(after).all(-1)), 1)
+
+    @property
+    def _num_breakdowns(self) -> int:
+        """How often the environment's simulation broke down, and began anew by itself."""
+        return sum(self._data.warning[int(kind)].number for kind in BREAKDOWNS)
 
     @property
     def _model(self) -> Any:

@@ -96,12 +96,25 @@ def test_the_repeats_count_once_each():
     assert_close(two.step(state, action), one.step(middle, action))
 
 
-def test_a_simulation_that_breaks_down_is_no_candidate():
+@pytest.mark.parametrize("broken", [1e12, torch.nan])
+def test_a_simulation_that_breaks_down_is_no_candidate(broken, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log
     physics = Physics("cheetah-run", num_threads=1)
-    state = physics.reset()
-    state[:, 12] = 1e12  # a velocity
-    rewards, _ = physics.rollout(state, drawn(physics, 1, 2, 3))
-    assert rewards.isnan().any(-1).all()
+    states = physics.reset().repeat(2, 1)
+    states[1, 12] = broken  # a velocity
+    rewards, _ = physics.rollout(states, drawn(physics, 2, 2, 3))
+    assert rewards.isnan().flatten(1).all(1).tolist() == [False, True]
+    after = physics.step(states, drawn(physics, 2))
+    assert after.isnan().all(1).tolist() == [False, True] and after[0].isfinite().all()
+    assert physics.reward(after, drawn(physics, 2)).isnan().tolist() == [False, True]
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    physics = Physics("cheetah-run", num_threads=1)
+    with pytest.raises(ValueError, match=r"An action must have 6 numbers, got \[1, 5\]"):
+        physics.step(physics.reset(), torch.zeros(1, 5))
+    with pytest.raises(ValueError, match=r"A state must have 28 numbers, got \[1, 3\]"):
+        physics.reward(torch.zeros(1, 3), torch.zeros(1, 6))
 
 
 def test_plans_keep_what_they_promise():
