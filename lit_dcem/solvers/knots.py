@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lit_dcem.solvers.noise import knot_weights
 from lit_dcem.solvers.options import require, whole_number
 
-Interpolation = Literal["linear", "hold"]
+Interpolation = Literal["linear", "constant"]
 """straight lines between knots that are evenly spaced from the first action to the last, or blocks of equal actions"""
 
 
@@ -23,7 +24,7 @@ class Knots(nn.Module):
     Args:
         horizon: H, the number of actions.
         num_knots: K, from 1 to H. With K = H a point is the actions themselves.
-        interpolation: how knots become actions. "hold" makes K blocks of equal actions, as long as each other where K
+        interpolation: how knots become actions. "constant" makes K blocks of equal actions, of the same length where K
             divides H.
 
     Raises:
@@ -40,7 +41,7 @@ class Knots(nn.Module):
         require(1 <= self.num_knots <= self.horizon, "knots must be between 1 and horizon", num_knots, horizon)
         choices = get_args(Interpolation)
         require(interpolation in choices, f"interpolation must be {' or '.join(choices)}", interpolation)
-        matrix = _matrix(self.horizon, self.num_knots, interpolation)
+        matrix = knot_weights(self.num_knots, self.horizon, interpolation)
         self.register_buffer("matrix", matrix, persistent=False)
         self.register_buffer("inverse", torch.linalg.pinv(matrix), persistent=False)
 
@@ -65,12 +66,3 @@ class Knots(nn.Module):
 def later(actions: Float[Tensor, "*batch horizon action"]) -> Float[Tensor, "*batch horizon action"]:
     """What is left of action sequences one time step later; the last action is repeated."""
     return torch.cat([actions[..., 1:, :], actions[..., -1:, :]], -2)
-
-
-def _matrix(horizon: int, num_knots: int, interpolation: Interpolation) -> Float[Tensor, "horizon knots"]:
-    """The weight of each knot in each action; the rows sum to 1."""
-    steps, knots = (torch.arange(count, dtype=torch.float64) for count in (horizon, num_knots))
-    if interpolation == "hold" or num_knots == 1:
-        return ((steps * num_knots / horizon).floor().unsqueeze(1) == knots).double()
-    places = steps * (num_knots - 1) / max(horizon - 1, 1)
-    return (1 - (places.unsqueeze(1) - knots).abs()).clamp_min(0)

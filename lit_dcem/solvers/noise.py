@@ -129,9 +129,9 @@ def knot_weights(num_knots: int, horizon: int, order: Order) -> Float[Tensor, "h
     """Weights of the knots, spread evenly from the first to the last step, at each of the steps; rows sum to 1."""
     if order == "constant":
         index = torch.arange(horizon) * num_knots // horizon
-        return torch.eye(num_knots)[index]
+        return torch.eye(num_knots, dtype=torch.float64)[index]
     if num_knots == 1:
-        return torch.ones(horizon, 1)
+        return torch.ones(horizon, 1, dtype=torch.float64)
     place = torch.linspace(0, num_knots - 1, horizon, dtype=torch.float64)
     left = place.floor().clamp_max(num_knots - 2)
     t = place - left
@@ -148,7 +148,7 @@ def knot_weights(num_knots: int, horizon: int, order: Order) -> Float[Tensor, "h
     for offset, weight in terms.items():  # before the first knot and after the last, the nearest one counts again
         knot = (left.long() + offset).clamp(0, num_knots - 1).unsqueeze(1)
         weights.scatter_add_(1, knot, weight.unsqueeze(1))
-    return weights.to(torch.get_default_dtype())
+    return weights
 
 
 def noise_of(exponent: float, horizon: int) -> Noise:

@@ -38,7 +38,7 @@ from lit_dcem.solvers.options import require, whole_number
 from lit_dcem.solvers.prediction import PlanningModel, Returns, Risk, State, batch_of
 from lit_dcem.solvers.search import Answer
 from lit_dcem.solvers.solver import Solver
-from lit_dcem.solvers.start import Start, solve, with_option
+from lit_dcem.solvers.start import Start, solve
 from lit_dcem.solvers.types import Bound, Objective, Solution
 
 
@@ -78,7 +78,7 @@ class Planner(nn.Module):
 
     Args:
         model: predicts; or several models, an ensemble.
-        solver: searches. The planner sets its bounds, and the ``horizon`` of its coloured noise.
+        solver: searches. The planner sets its bounds, and the ``horizon`` of its noise.
         horizon: H, actions in a plan.
         action_dim: A, numbers in an action.
         lower: bound of the actions, a number or one for each dimension; by default that of the solver.
@@ -86,7 +86,7 @@ class Planner(nn.Module):
         std: standard deviation of the first candidates, a number or numbers that broadcast against ``[knots, A]``; by
             default half the distance between the bounds, or 1 where there are none.
         knots: search over so many knots in time instead of H actions.
-        interpolation: from knots to actions, "linear" or "hold".
+        interpolation: from knots to actions, "linear" or "constant".
         answer: plan the "mean" of the last distribution, or the "best" point evaluated.
         warm_start: begin from the memory, one step later: from its mean, with its best point as a candidate (iCEM,
             arXiv 2008.06389, section 3.3). Otherwise, and without memory, begin in the middle of the bounds, or from 0.
@@ -135,7 +135,7 @@ class Planner(nn.Module):
         self.knots = Knots(horizon, horizon if knots is None else knots, interpolation)
         self.start = Start(self.knots.num_knots, self.action_dim, lower, upper, std)
         bounded = solver.replace(**self.start.bounds) if self.start.bounds else solver
-        self.solver = with_option(bounded, "horizon", self.knots.num_knots)
+        self.solver = bounded.with_horizon(self.knots.num_knots)
 
     def forward(self, state: State, memory: Memory | None = None, generator: torch.Generator | None = None) -> Plan:
         """Plan from states.
@@ -152,7 +152,7 @@ class Planner(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.solver.is_differentiable):
             objective = self.objective(state)
             mean, known = self._begin(state, memory)
-            solver = self.solver if generator is None else with_option(self.solver, "generator", generator)
+            solver = self.solver if generator is None else self.solver.with_generator(generator)
             solution = solve(solver, objective, mean, self.start.std.to(mean).expand_as(mean), known)
             is_best = self.answer == "best"
             actions = self.knots.actions(solution.best if is_best else solution.mean)

@@ -52,8 +52,12 @@ class Solver(nn.Module, ABC):
     def traced(self, num_iterations: int | None = None) -> Solver:
         """A copy that returns a trace, with another number of iterations (or steps) if one is given."""
 
+    def with_horizon(self: Same, horizon: int) -> Same:
+        """A solver for points of H = ``horizon`` time steps of actions, time first; by default the solver itself."""
+        return self
+
     def with_generator(self: Same, generator: torch.Generator) -> Same:
-        """A solver that draws from this generator; by default it keeps to the global one, if it draws at all."""
+        """A solver that draws from this generator; by default the solver itself."""
         return self
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -64,8 +63,7 @@ def solve(
     """Search from a distribution and known points; a solver that takes no candidates begins at the best of these."""
     if known is None:
         return solver(objective, mean, std)
-    warm = with_option(solver, "warm_start", known)
-    if warm is not solver:
+    if (warm := _warm(solver, known)) is not None:
         return warm(objective, mean, std)
     points = torch.cat([mean.unsqueeze(1), known], 1)
     with torch.no_grad():
@@ -74,12 +72,12 @@ def solve(
     return solver(objective, points[torch.arange(len(points), device=points.device), best], std)
 
 
-def with_option(solver: Solver, name: str, value: Any) -> Solver:
-    """The solver with an option, or the solver itself if it does not know it; gradient descent draws no noise."""
+def _warm(solver: Solver, known: Tensor) -> Solver | None:
+    """The solver with candidates to begin with; None if it takes none, such as gradient descent."""
     try:
-        return solver.replace(**{name: value})
+        return solver.replace(warm_start=known)
     except TypeError:
-        return solver
+        return None
 
 
 def _expanded(name: str, numbers: Bound, shape: tuple[int, int], fitting: list[int] | tuple[int, int]) -> Tensor:

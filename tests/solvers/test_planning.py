@@ -172,7 +172,7 @@ def test_each_problem_is_planned_by_itself():
         (SOFT, {"knots": 2, "lower": -0.5, "upper": [0.5], "answer": "best"}),
         (SOFT.replace(noise_exponent=1.0, horizon=2), {"risk": 0.6, "discount": 0.9}),
         (SOFT, {"value": lambda state: -state.square().sum(-1), "proposals": lambda state: state[:, :1, None, None]}),
-        (UnrolledGD(num_steps=4, lr=0.3), {"knots": 2, "interpolation": "hold"}),
+        (UnrolledGD(num_steps=4, lr=0.3), {"knots": 2, "interpolation": "constant"}),
     ],
 )
 def test_gradient_of_a_plan_matches_finite_differences(solver, options):
@@ -254,13 +254,13 @@ def test_a_model_that_breaks_down_spoils_its_own_problem_only():
     assert planner(STATE.abs(), plan.memory).actions.isfinite().all()
 
 
-@pytest.mark.parametrize("interpolation", ["linear", "hold"])
+@pytest.mark.parametrize("interpolation", ["linear", "constant"])
 def test_few_knots_make_smooth_or_blocked_actions(interpolation):
     planner = Planner(Linear(), CEM, 12, 1, knots=3, interpolation=interpolation, lower=-0.4, upper=0.4)
     plan = planner(STATE)
     assert plan.solution.mean.shape == (3, 3) and plan.actions.shape == (3, 12, 1)
     assert (plan.actions.abs() <= 0.4).all()
-    if interpolation == "hold":
+    if interpolation == "constant":
         assert_close(plan.actions.squeeze(-1), plan.solution.mean.repeat_interleave(4, 1))
     else:
         assert_close(plan.actions[:, [0, -1], 0], plan.solution.mean[:, [0, 2]])
@@ -274,7 +274,7 @@ def test_knots_advance_in_time():
         knots = planning.Knots(9, knots, "linear")
         later = knots.actions(knots.advance(knots.points(ramp)))
         assert_close(later[:, :6], ramp[:, 1:7], rtol=0, atol=0.25)
-    blocks = planning.Knots(8, 2, "hold")
+    blocks = planning.Knots(8, 2, "constant")
     assert_close(blocks.advance(torch.tensor([[0.0, 1.0]])), torch.tensor([[0.25, 1.0]]))
 
 
@@ -360,7 +360,7 @@ def test_the_generator_alone_decides():
         ({"horizon": 0}, "horizon must be at least 1, got 0."),
         ({"action_dim": 0}, "action_dim must be at least 1, got 0."),
         ({"knots": 9}, "knots must be between 1 and horizon, got 9 and 4."),
-        ({"interpolation": "cubic"}, "interpolation must be linear or hold, got cubic."),
+        ({"interpolation": "cubic"}, "interpolation must be linear or constant, got cubic."),
         ({"answer": "worst"}, "answer must be mean or best, got worst."),
         ({"risk": 0.0}, 'risk must be "mean" or a share above 0 and at most 1, got 0.0.'),
         ({"risk": "worst"}, 'risk must be "mean" or a share above 0 and at most 1, got worst.'),
