@@ -1,0 +1,1 @@
+def ours(): return []
