@@ -135,8 +135,9 @@ def evotorch_cmaes(recorder: Recorder, dim: int, seed: int) -> None:
         dtype=torch.float64, seed=seed,
     )  # fmt: skip
     search = CMAES(problem, stdev_init=INITIAL_STD, center_init=torch.zeros(dim, dtype=torch.float64))
-    while True:
-        search.step()
+    with contextlib.suppress(RuntimeError):  # once it has converged, its step size becomes NaN
+        while True:
+            search.step()
 
 
 def evotorch_cem(landscape: Landscape, dim: int, budget: int) -> dict[str, Tensor]:
