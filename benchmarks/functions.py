@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from function_report import CHECKPOINTS, draw, markdown, summary_tables
-from landscapes import FUNCTIONS, landscape
+from landscapes import FUNCTIONS, Landscape, landscape
 from minimisers import Minimiser, peers
 from options import count
 from ours import ours
 from report import output_file, provenance, write_report
 from rich.console import Console
+from torch import Tensor
 
 DIMS = (2, 10, 20, 40)
 BUDGETS = (1000, 10000)
 SEEDS = 5
+
+Rows = list[dict[str, Any]]
 
 console = Console(width=120)
 
@@ -30,11 +34,13 @@ def main() -> None:
     report = provenance([1], args.rounds)
     kept = _rows_of(args.keep) if args.keep else []
     budgets = tuple(budget // 10 for budget in BUDGETS) if args.quick else BUDGETS
-    rows: list[dict[str, Any]] = []
+    rows: Rows = []
     for name in FUNCTIONS:
         for dim in DIMS[:2] if args.quick else DIMS:
             console.print(f"{name}, {dim} dimensions", style="dim", highlight=False)
-            rows += _measured(name, dim, args.rounds, budgets, report["commit"], kept, args.peers_only)
+            where = {"function": name, "dim": dim, "commit": report["commit"]}
+            old = [row for row in kept if (row["function"], row["dim"]) == (name, dim)]
+            rows += [{**where, **row} for row in _measured(landscape(name, dim, args.rounds), budgets, args, old)]
             if args.out:
                 write_report(args.out, {**report, "timing": [], "budgets": budgets, "rows": rows})
     console.print(*summary_tables(rows))
@@ -44,38 +50,28 @@ def main() -> None:
         draw(rows, args.figure)
 
 
-def _measured(
-    name: str, dim: int, seeds: int, budgets: tuple[int, ...], commit: str, kept: list[dict[str, Any]], peers_only: bool
-) -> list[dict[str, Any]]:
-    """Measure the rows of one function and dimension, but for those that are kept from an earlier run."""
-    problem = landscape(name, dim, seeds)
-    old = [row for row in kept if (row["function"], row["dim"]) == (name, dim) and len(row["values"]) == seeds]
-    rows = old or _rows(peers(), problem, budgets, budgets[-1:])
-    if not peers_only:
-        rows = _rows(ours(), problem, budgets, budgets) + rows
-    return [{"function": name, "dim": dim, "commit": commit, **row} for row in rows]
+def _measured(problem: Landscape, budgets: tuple[int, ...], args: argparse.Namespace, kept: Rows) -> Rows:
+    """Measure all solvers on one problem, but for those whose rows are kept from an earlier run."""
+    rows = [] if args.peers_only else [row for run in budgets for row in _rows(ours(), problem, [run])]
+    there = {row["solver"] for row in kept}
+    missing = {name: each for name, each in peers().items() if name not in there | set(args.without)}
+    # The first part of a longer run stands for a shorter one: unlike ours, these do not plan for a budget.
+    return rows + kept + _rows(missing, problem, budgets)
 
 
-def _rows(
-    minimisers: list[Minimiser], problem: Any, budgets: tuple[int, ...], runs: tuple[int, ...]
-) -> list[dict[str, Any]]:
-    """Run solvers, once for each budget if they plan for it. The first part of a longer run stands for a shorter one."""
-    rows = []
-    for minimise in minimisers:
-        for run in runs:
-            for solver, curves in minimise(problem, problem.optimum.shape[1], run).items():
-                ends = [run] if len(runs) > 1 else budgets
-                rows += [_row(solver, curves[:, :budget], budget) for budget in ends]
-    return rows
+def _rows(minimisers: dict[str, Minimiser], problem: Landscape, budgets: Sequence[int]) -> Rows:
+    dim = problem.optimum.shape[1]
+    curves = [each for minimise in minimisers.values() for each in minimise(problem, dim, budgets[-1]).items()]
+    return [_row(solver, curve[:, :budget], budget) for solver, curve in curves for budget in budgets]
 
 
-def _row(solver: str, curves: torch.Tensor, budget: int) -> dict[str, Any]:
+def _row(solver: str, curves: Tensor, budget: int) -> dict[str, Any]:
     ends = [each for each in CHECKPOINTS if each <= budget]
     medians = curves[:, torch.tensor(ends) - 1].median(0).values.tolist()
     return {"solver": solver, "budget": budget, "values": curves[:, -1].tolist(), "medians": medians}
 
 
-def _rows_of(path: Path) -> list[dict[str, Any]]:
+def _rows_of(path: Path) -> Rows:
     """Read the rows of the peers in an earlier report."""
     return [row for row in json.loads(path.read_text())["rows"] if not row["solver"].startswith("lit-dcem")]
 
@@ -88,6 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--markdown", type=output_file, metavar="FILE.md", help="file for the table")
     parser.add_argument("--figure", type=output_file, metavar="FILE.png", help="file for best value against evaluations")
     parser.add_argument("--keep", type=Path, metavar="FILE.json", help="report whose peers are not run again")
+    parser.add_argument("--without", nargs="+", default=[], metavar="SOLVER", help="peers to leave out")
     parser.add_argument("--peers_only", action="store_true", help="leave our own solvers out")
     return parser.parse_args()
 

@@ -55,6 +55,8 @@ class Recorder:
         return torch.cat([least, least[:, -1:].expand(-1, self.budget - least.shape[1])], 1)
 
 
+_SCIPY = "scipy differential evolution"
+
 Minimiser = Callable[[Landscape, int, int], dict[str, Tensor]]
 """``(landscape of B instances, D, budget) -> by name, the least value after each evaluation [B, budget]``"""
 
@@ -112,11 +114,20 @@ def _pycma_options(seed: int) -> dict[str, object]:
 
 
 def differential_evolution(recorder: Recorder, dim: int, seed: int) -> None:
-    """Scipy's, with its defaults, which polish the answer by L-BFGS-B if the budget allows."""
+    """Scipy's, vectorised, otherwise with its defaults: it polishes the answer by L-BFGS-B if the budget allows."""
     from scipy import optimize
 
     bounds = [(-HALF_WIDTH, HALF_WIDTH)] * dim
-    optimize.differential_evolution(lambda x: recorder.of_arrays(x[None])[0], bounds, rng=seed, maxiter=10**6)
+
+    def values(points: np.ndarray) -> np.ndarray:  # [D, N], or [D] for the polishing
+        found = recorder.of_arrays(np.atleast_2d(points.T))
+        return found if points.ndim == 2 else found[0]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimize.differential_evolution(
+            values, bounds, rng=seed, maxiter=10**6, vectorized=True, updating="deferred"
+        )
 
 
 def evotorch_cmaes(recorder: Recorder, dim: int, seed: int) -> None:
@@ -150,12 +161,12 @@ def evotorch_cem(recorder: Recorder, dim: int, seed: int) -> None:
         )  # fmt: skip
 
 
-def peers() -> list[Minimiser]:
-    """List the peers that are installed."""
-    found: list[Minimiser] = []
+def peers() -> dict[str, Minimiser]:
+    """Make the peers that are installed."""
+    found: dict[str, Minimiser] = {_SCIPY: one_by_one(_SCIPY, differential_evolution)}
     if find_spec("cma"):
-        found.append(pycma)
-    found.append(one_by_one("scipy differential evolution", differential_evolution))
+        found["pycma"] = pycma
     if find_spec("evotorch"):
-        found += [one_by_one("evotorch CEM", evotorch_cem), one_by_one("evotorch CMA-ES", evotorch_cmaes)]
+        solvers = {"evotorch CEM": evotorch_cem, "evotorch CMA-ES": evotorch_cmaes}
+        found |= {name: one_by_one(name, solve) for name, solve in solvers.items()}
     return found
