@@ -125,9 +125,7 @@ def differential_evolution(recorder: Recorder, dim: int, seed: int) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        optimize.differential_evolution(
-            values, bounds, rng=seed, maxiter=10**6, vectorized=True, updating="deferred"
-        )
+        optimize.differential_evolution(values, bounds, rng=seed, maxiter=10**6, vectorized=True, updating="deferred")
 
 
 def evotorch_cmaes(recorder: Recorder, dim: int, seed: int) -> None:

@@ -1,1 +1,2 @@
-def ours(): return {}
+def ours():
+    return {}
