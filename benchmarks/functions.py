@@ -83,7 +83,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--out", type=output_file, metavar="FILE.json", help="file for the numbers")
     parser.add_argument("--markdown", type=output_file, metavar="FILE.md", help="file for the table")
     parser.add_argument(
-        "--figure", type=output_file, metavar="FILE.png", help="file for best value against evaluations"
+        "--figure", type=output_file, metavar="FILE.png", help="file for the curves"
     )
     parser.add_argument("--keep", type=Path, metavar="FILE.json", help="report whose peers are not run again")
     parser.add_argument("--without", nargs="+", default=[], metavar="SOLVER", help="peers to leave out")

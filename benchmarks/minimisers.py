@@ -17,6 +17,8 @@ from torch import Tensor
 
 INITIAL_STD = HALF_WIDTH / 2
 """standard deviation of the first candidates, for all solvers that have one; they start in the middle of the box"""
+SOLVED = 1e-12
+"""value below which there is nothing left to compare"""
 
 
 class OutOfBudgetError(Exception):
@@ -29,18 +31,21 @@ class Recorder:
     Args:
         landscape: B instances.
         budget: evaluations of each instance.
-        stops: whether to raise `OutOfBudgetError` when all are used up. Otherwise, values beyond the budget do not count.
+        stops: whether to raise `OutOfBudgetError` when all are used up, or one value is `SOLVED`. Otherwise, values
+            beyond the budget do not count.
     """
 
     def __init__(self, landscape: Landscape, budget: int, stops: bool = True) -> None:
         self.landscape, self.budget, self.stops = landscape, budget, stops
-        self.count, self._values = 0, []
+        self.count, self._values, self._least = 0, [], math.inf
 
     def __call__(self, points: Tensor) -> Tensor:
-        if self.stops and self.count >= self.budget:
+        if self.stops and (self.count >= self.budget or self._least < SOLVED):
             raise OutOfBudgetError
         values = self.landscape(points)
         self._values.append(values.detach())
+        if self.stops:
+            self._least = min(self._least, values.min().item())
         self.count += values.shape[1]
         return values
 

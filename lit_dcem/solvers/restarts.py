@@ -67,7 +67,7 @@ class Restarts(Distribution):
 
 
 def _chosen(rows: Tensor, first: Any, other: Any) -> Any:
-    """The rows of one state where they are chosen, and those of another; numbers that all rows share are the other's."""
+    """The chosen rows of one state, and the others of another; numbers that all rows share are the other's."""
 
     def pick(one: Any, two: Any) -> Any:
         if not isinstance(two, Tensor):
