@@ -106,7 +106,8 @@ class CMA(Distribution):
     """
 
     def begin(self, mean: Tensor, std: Tensor) -> Adaptation:
-        scale = std.square().mean(1, keepdim=True).clamp_min(_floor(std) ** 2).sqrt()
+        std = std.clamp_min(_floor(std))
+        scale = std.square().mean(1, keepdim=True).sqrt()
         covariance = torch.diag_embed((std / scale).square())
         zeros = torch.zeros_like(mean)
         return Adaptation(mean, scale, covariance, *_roots(covariance), zeros, zeros, torch.zeros_like(scale), 0)
@@ -185,7 +186,9 @@ def _covariance(
     ones = rates.rank_one.unsqueeze(-1) * path.unsqueeze(2) * path.unsqueeze(1)
     mus = (steps * (rates.rank_mu * pull).unsqueeze(-1)).mT @ steps
     covariance = decay.unsqueeze(-1) * state.covariance + ones + mus
-    return path, covariance
+    # An overflow in one problem would make the roots of all fail.
+    is_finite = covariance.detach().isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    return path, torch.where(is_finite, covariance, state.covariance)
 
 
 def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:

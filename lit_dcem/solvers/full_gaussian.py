@@ -71,8 +71,11 @@ def _factored(covariance: Float[Tensor, "batch dim dim"], floor: float) -> Float
     The matrix of correlations is factored, so that dimensions may have very different scales. What is added to its
     diagonal is a few times the rounding error of its entries, and makes a matrix of low rank positive definite.
     """
-    std = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(floor).sqrt()
-    correlations = covariance / std.unsqueeze(-1) / std.unsqueeze(-2)
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    std = variance.clamp_min(floor).sqrt()
+    # At the floor, a dimension has no correlations, and no gradients, which would be huge.
+    inverse = torch.where(variance > floor, 1 / std, 0)
+    correlations = inverse.unsqueeze(-1) * covariance * inverse.unsqueeze(-2)
     dim = covariance.shape[-1]
     diagonal = 1 + 8 * dim * torch.finfo(covariance.dtype).eps
     is_diagonal = torch.eye(dim, dtype=torch.bool, device=covariance.device)
