@@ -9,6 +9,8 @@ from lit_dcem.solvers.gradient_descent import UnrolledGD as UnrolledGD
 from lit_dcem.solvers.gradient_descent import unrolled_gd as unrolled_gd
 from lit_dcem.solvers.lml import LML as LML
 from lit_dcem.solvers.lml import lml as lml
+from lit_dcem.solvers.minimize import Minimizer as Minimizer
+from lit_dcem.solvers.minimize import minimize as minimize
 from lit_dcem.solvers.search import Search as Search
 from lit_dcem.solvers.types import Iteration as Iteration
 from lit_dcem.solvers.types import Objective as Objective

@@ -1,4 +1,4 @@
-"""From the iterations of the cross-entropy method to its solution."""
+"""From the iterations of a search to its solution."""
 
 from __future__ import annotations
 
@@ -7,26 +7,49 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lit_dcem.solvers.iteration import State, Step, best_of, clamped, evaluate, known_to_be_finite, set_aside
 from lit_dcem.solvers.options import require
-from lit_dcem.solvers.refit import State, best_of, evaluate, known_to_be_finite, set_aside
-from lit_dcem.solvers.types import Iteration, Objective, Solution
+from lit_dcem.solvers.types import Iteration, Solution
 
 
-def solution_of(objective: Objective, state: State, iterations: Sequence[Iteration], trace: bool) -> Solution:
-    """Put the answer together: evaluate the mean, and find the best point among it and all candidates."""
+def solution_of(
+    step: Step,
+    state: State,
+    iterations: Sequence[Iteration],
+    ended: Sequence[Bool[Tensor, " batch"] | None],
+    trace: bool,
+) -> Solution:
+    """Put the answer together: evaluate it, and find the best point among it and all candidates.
+
+    Args:
+        step: of the search.
+        state: after the last iteration.
+        iterations: all of them.
+        ended: the problems that had ended before each iteration.
+        trace: whether the solution has the iterations.
+    """
     kept = tuple(iterations) if trace else None
-    last = state.mean.unsqueeze(1)
-    value = evaluate(objective, last)
+    answer = clamped(step.distribution.answer(state.distribution), step.bounds)
+    last = answer.unsqueeze(1)
+    value = evaluate(step.objective, last)
     candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
     values = torch.cat([iteration.values for iteration in iterations], 1)
     are_finite = known_to_be_finite(last, value) and known_to_be_finite(last, values)
     if not are_finite:
-        value, _ = set_aside(objective, last, value, best_of(candidates[:, 1:], values)[0])
+        value, _ = set_aside(step.objective, last, value, best_of(candidates[:, 1:], values)[0])
     best, best_value = best_of(candidates, torch.cat([value, values], 1))
-    solution = Solution(state.mean, state.std, value.squeeze(1), best, best_value, kept)
+    more = {"trace": kept, "num_iterations": _counted(ended), "bounds": step.bounds}
+    solution = Solution(answer, state.distribution.std, value.squeeze(1), best, best_value, **more)
     return solution if are_finite else _nan_unless(values.detach().isfinite().any(1), solution)
+
+
+def _counted(ended: Sequence[Bool[Tensor, " batch"] | None]) -> int | Int[Tensor, " batch"]:
+    """How many iterations each problem took."""
+    rows = [each for each in ended if each is not None]
+    return (~torch.stack(rows)).sum(0) if rows else len(ended)
 
 
 def _nan_unless(found: Tensor, solution: Solution) -> Solution:

@@ -13,27 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_dcem.solvers.answer import require_finite_values, solution_of
-from lit_dcem.solvers.noise import coloured_noise
-from lit_dcem.solvers.options import (
-    arguments_of,
-    as_std,
-    candidates_per_iteration,
-    check_distribution,
-    check_options,
-    plain,
-    require,
-)
-from lit_dcem.solvers.recompute import recomputed
-from lit_dcem.solvers.refit import Refit, State, as_bounds, clamped
-from lit_dcem.solvers.solver import Solver
-from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
+from lit_dcem.solvers.distributions import Gaussian
+from lit_dcem.solvers.loop import Loop
+from lit_dcem.solvers.noise import Coloured
+from lit_dcem.solvers.options import arguments_of, candidates_per_iteration, check_options, require
+from lit_dcem.solvers.sampling_solver import SamplingSolver
+from lit_dcem.solvers.types import Bound, Objective, Solution
+from lit_dcem.solvers.weights import SoftTopK, TopK
 
 
 def dcem(
     objective: Objective,
-    mean: Float[Tensor, "batch dim"],
-    std: float | Float[Tensor, "batch dim"] | Float[Tensor, ""],
+    mean: Float[Tensor, "*batch dim"],
+    std: float | Float[Tensor, "*batch dim"] | Float[Tensor, ""],
     *,
     num_candidates: int | Sequence[int] = 100,
     num_elites: int = 10,
@@ -73,14 +65,15 @@ def dcem(
     themselves NaN, the objective must keep NaN out of its own derivative.
 
     Args:
-        objective: maps candidates ``[B, N, D]`` to values ``[B, N]``.
+        objective: maps candidates ``[B, N, D]`` to values ``[B, N]``; with more batch dimensions than one, or none, all
+            shapes here have them in place of B.
         mean: of the first sampling distribution, ``[B, D]``.
         std: of the first sampling distribution, ``[B, D]`` or one number; zeros are allowed.
         num_candidates: candidates in an iteration, or one number for each iteration (the schedule of iCEM).
         num_elites: number of elites, from 1 to the number of candidates; the weights sum to it.
         num_iterations: number of times the distribution is sampled and refitted.
         temperature: of the soft top-k, which divides the values by it. 0 is the hard top-k, that is CEM. A tensor must
-            be positive and broadcast against ``[B, 1]``.
+            be positive and broadcast against ``[B, 1]``, where B is the number of problems.
         lower: bound of candidates and answer, a number or numbers that broadcast against ``[B, D]``.
         upper: as ``lower``, and above it.
         standardize: shift and scale each problem's values to mean 0 and standard deviation 1 in each iteration, so that
@@ -117,30 +110,25 @@ def dcem(
         num_candidates, num_elites, num_iterations, temperature, lower, upper, min_std, momentum, num_kept,
         noise_exponent, horizon, grad_iterations,
     )  # fmt: skip
-    sizes = candidates_per_iteration(num_candidates, num_iterations)
-    horizon, num_elites, num_kept = (int(count) for count in (horizon, num_elites, num_kept))
-    check_distribution(mean, warm_start, sizes[0], horizon)
-    mean = _widened(mean)
-    bounds = as_bounds(lower, upper, mean)
-    refit = Refit(objective, bounds, num_elites, temperature, standardize, min_std, momentum, num_kept)
-    state = State(mean, as_std(std, mean), warm_start)
-    iterations: list[Iteration] = []
-    with_grad = torch.is_grad_enabled()
-    rows = 1 if common_noise else mean.shape[0]
-    first_with_grad = 0 if grad_iterations is None else len(sizes) - int(grad_iterations)
-    for i, size in enumerate(sizes):
-        fresh = size if state.kept is None else size - state.kept.shape[1]
-        noise = coloured_noise((rows, fresh, mean.shape[1]), noise_exponent, horizon, mean, generator)
-        with torch.set_grad_enabled(with_grad and i >= first_with_grad):
-            if checkpoint and torch.is_grad_enabled():
-                state, iteration = recomputed(refit, state, noise, generator)
-            else:
-                state, iteration = refit(state, noise)
-        iterations.append(iteration)
-    solution = solution_of(objective, state, iterations, trace)
-    if require_finite:
-        require_finite_values(solution)
-    return solution
+    is_hard = not isinstance(temperature, Tensor) and temperature == 0
+    loop = Loop(
+        sizes=candidates_per_iteration(num_candidates, num_iterations),
+        weighting=TopK(int(num_elites)) if is_hard else SoftTopK(int(num_elites), temperature),
+        distribution=Gaussian(min_std, momentum),
+        noise=Coloured(noise_exponent, int(horizon)),
+        lower=lower,
+        upper=upper,
+        standardize=standardize and not is_hard,
+        num_kept=int(num_kept),
+        warm_start=warm_start,
+        grad_iterations=grad_iterations,
+        checkpoint=checkpoint,
+        trace=trace,
+        common_noise=common_noise,
+        require_finite=require_finite,
+        generator=generator,
+    )
+    return loop(objective, mean, std)
 
 
 def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any) -> Solution:
@@ -148,7 +136,7 @@ def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any)
     return dcem(objective, mean, std, temperature=0.0, **options)
 
 
-class DCEM(Solver):
+class DCEM(SamplingSolver):
     """`dcem` as a module that stores its options, which are described there.
 
     The attribute ``options`` maps the name of every option to its value. NumPy values are stored as Python ones.
@@ -182,16 +170,11 @@ class DCEM(Solver):
         generator: torch.Generator | None = None,
     ) -> None:
         given = locals()
-        super().__init__()
-        self.options = {name: plain(given[name]) for name in OPTIONS}
+        super().__init__({name: given[name] for name in OPTIONS})
         check_options(**{name: self.options[name] for name in CHECKED})
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor) -> Solution:
         return dcem(objective, mean, std, **self.options)
-
-    def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
-        """Points clamped to the bounds of the search."""
-        return clamped(points, as_bounds(self.options["lower"], self.options["upper"], points))
 
     @property
     def temperature(self) -> float | Tensor:
@@ -203,39 +186,16 @@ class DCEM(Solver):
         """Whether gradients pass through the search; at temperature 0 (CEM) they do not."""
         return isinstance(self.temperature, Tensor) or self.temperature != 0
 
-    def replace(self, **changes: Any) -> DCEM:
-        """A solver with some options changed."""
-        return DCEM(**{**self.options, **changes})
-
-    def traced(self, num_iterations: int | None = None) -> DCEM:
-        """A copy that returns a trace, with another number of iterations if one is given."""
-        return self.replace(trace=True, **({} if num_iterations is None else {"num_iterations": num_iterations}))
-
-    @property
-    def num_evaluations(self) -> int:
-        """Candidates of all iterations, for each problem."""
-        return sum(candidates_per_iteration(self.options["num_candidates"], self.options["num_iterations"]))
-
     def check_dim(self, dim: int) -> None:
         """Raise a ValueError unless ``horizon`` divides the size of an answer."""
         horizon = self.options["horizon"]
         require(dim % horizon == 0, "horizon of a solver must divide the size of its answers", horizon, dim)
-
-    def extra_repr(self) -> str:
-        """The options that differ from the defaults."""
-        changed = {
-            name: value for name, value in self.options.items() if isinstance(value, Tensor) or value != OPTIONS[name]
-        }
-        return ", ".join(f"{name}={value}" for name, value in changed.items())
 
 
 OPTIONS = {p.name: p.default for p in inspect.signature(dcem).parameters.values() if p.kind is p.KEYWORD_ONLY}
 """The options of `dcem` and their defaults."""
 CHECKED = tuple(inspect.signature(check_options).parameters)
 """names of the options that can be checked without a problem"""
+DCEM.defaults = OPTIONS
 # Each option is described once, at dcem; the help of the command line reads this.
 DCEM.__init__.__doc__ = f"Hold the options.\n\n{arguments_of(dcem, OPTIONS)}"
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

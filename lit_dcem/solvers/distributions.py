@@ -43,7 +43,7 @@ class Distribution(ABC):
 
     A state is a NamedTuple of tensors, with a row for each problem, and of numbers that all problems share. It has a
     field ``mean``, to which the solver clamps, and a field or property ``std`` with the standard deviation of each
-    dimension.
+    dimension. A method ``check_dim(dim)`` may raise a ValueError if it does not fit points of ``dim`` dimensions.
     """
 
     @abstractmethod
@@ -61,9 +61,6 @@ class Distribution(ABC):
     def answer(self, state: Any) -> Float[Tensor, "batch dim"]:
         """The point that stands for the distribution, by default its mean."""
         return state.mean
-
-    def check_dim(self, dim: int) -> None:
-        """Raise a ValueError if the distribution does not fit problems of D = ``dim`` dimensions. By default, all fit."""
 
 
 def shares_of(weights: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:

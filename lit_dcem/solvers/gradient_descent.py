@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lit_dcem.solvers.iteration import as_bounds, best_of, clamped, evaluate
 from lit_dcem.solvers.options import check_bounds, plain, require, whole_number
-from lit_dcem.solvers.refit import as_bounds, best_of, clamped, evaluate
 from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
 

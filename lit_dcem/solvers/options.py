@@ -77,14 +77,12 @@ def check_options(
 
     Values of tensors are checked in eager mode on the CPU only.
     """
-    counts = {"num_iterations": num_iterations, "num_elites": num_elites, "num_kept": num_kept, "horizon": horizon}
-    for name, count in counts.items():
+    for name, count in {"num_elites": num_elites, "horizon": horizon}.items():
         whole_number(name, count)
-    require(num_iterations >= 1, "num_iterations must be at least 1", num_iterations)
+    check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations)
     fewest = min(candidates_per_iteration(num_candidates, num_iterations))
     require(num_elites >= 1, "num_elites must be at least 1", num_elites)
     require(num_elites <= fewest, "num_elites must be at most num_candidates", num_elites, fewest)
-    require(0 <= num_kept < fewest, "num_kept must be at least 0 and below num_candidates", num_kept, fewest)
     require(0 <= momentum < 1, "momentum must be at least 0 and below 1", momentum)
     require(0 <= min_std < math.inf, "min_std must be at least 0 and finite", min_std)
     require(horizon >= 1, "horizon must be at least 1", horizon)
@@ -93,6 +91,23 @@ def check_options(
     rule = "noise_exponent needs a horizon above 1"
     require(noise_exponent == 0 or horizon > 1, rule, f"noise_exponent {noise_exponent}", f"horizon {horizon}")
     check_temperature(temperature, "at least 0")
+
+
+def check_loop(
+    num_candidates: int | Sequence[int],
+    num_iterations: int,
+    lower: Bound,
+    upper: Bound,
+    num_kept: int,
+    grad_iterations: int | None,
+) -> None:
+    """Raise a ValueError for options of `minimize` that are out of range or contradict each other."""
+    for name, count in {"num_iterations": num_iterations, "num_kept": num_kept}.items():
+        whole_number(name, count)
+    require(num_iterations >= 1, "num_iterations must be at least 1", num_iterations)
+    fewest = min(candidates_per_iteration(num_candidates, num_iterations))
+    require(fewest >= 1, "num_candidates must be at least 1", fewest)
+    require(0 <= num_kept < fewest, "num_kept must be at least 0 and below num_candidates", num_kept, fewest)
     check_bounds(lower, upper)
     if grad_iterations is not None:
         whole_number("grad_iterations", grad_iterations)
@@ -160,19 +175,17 @@ def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
     return len(shape) <= len(target) and all(fits)
 
 
-def check_distribution(mean: Tensor, warm_start: Tensor | None, first_size: int, horizon: int) -> None:
+def check_distribution(mean: Tensor, warm_start: Tensor | None, first_size: int) -> None:
     """Raise a ValueError for a first distribution that does not fit the problem."""
-    is_matrix = isinstance(mean, Tensor) and mean.is_floating_point() and mean.dim() == 2
-    require(is_matrix, "mean must be floating point [B, D]", _describe(mean))
-    dim = mean.shape[1]
-    require(dim % horizon == 0, "horizon must divide the dimension of the problem", horizon, dim)
+    fits = isinstance(mean, Tensor) and mean.is_floating_point() and mean.dim() >= 1
+    require(fits, "mean must be floating point [*batch, D]", _describe(mean))
     if warm_start is not None:
         rule = (
             f"warm_start must be [B, M, D] with [B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
         )
-        batch, dim = mean.shape
-        fits = isinstance(warm_start, Tensor) and warm_start.dim() == 3
-        fits = fits and warm_start.shape[::2] == (batch, dim) and warm_start.shape[1] < first_size
+        fits = isinstance(warm_start, Tensor) and warm_start.dim() == mean.dim() + 1
+        fits = fits and (*warm_start.shape[:-2], warm_start.shape[-1]) == mean.shape
+        fits = fits and warm_start.shape[-2] < first_size
         require(fits, rule, list(warm_start.shape) if isinstance(warm_start, Tensor) else type(warm_start).__name__)
 
 

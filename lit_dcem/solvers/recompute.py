@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
+from lit_dcem.solvers.iteration import State, Step
 from lit_dcem.solvers.ranking import is_free_to_look
-from lit_dcem.solvers.refit import Refit, State
 from lit_dcem.solvers.types import Iteration
 
 
-def recomputed(refit: Refit, state: State, noise: Tensor, generator: torch.Generator | None) -> tuple[State, Iteration]:
-    """``refit(state, noise)``, keeping only the result until the backward pass recomputes the rest.
+def recomputed(step: Step, state: State, noise: Tensor, generator: torch.Generator | None) -> tuple[State, Iteration]:
+    """``step(state, noise)``, keeping only the result until the backward pass recomputes the rest.
 
     Random numbers that the objective draws from torch's global generators or from ``generator`` are reproduced. In
     eager mode on the CPU, the recomputed values are compared with the first ones.
@@ -24,11 +24,11 @@ def recomputed(refit: Refit, state: State, noise: Tensor, generator: torch.Gener
         RuntimeError: in the backward pass, if the values differ.
     """
     if torch.compiler.is_compiling():
-        return checkpoint(refit, state, noise, use_reentrant=False)  # pyright: ignore[reportReturnType]
+        return checkpoint(step, state, noise, use_reentrant=False)  # pyright: ignore[reportReturnType]
     before: list[Tensor] = []
 
     def run(state: State, noise: Tensor) -> tuple[State, Iteration]:
-        result = refit(state, noise)
+        result = step(state, noise)
         values = result[1].values.detach()
         if before:
             _require_same(before[0], values)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 if TYPE_CHECKING or find_spec("numpy"):
@@ -45,11 +45,11 @@ class Iteration:
 class Solution:
     """The minimiser that a solver found for each of the B problems of a batch.
 
-    If `dcem` finds no finite value for a problem, that row is NaN in every field but the trace.
+    If a search finds no finite value for a problem, that row is NaN in every field but the trace.
     """
 
     mean: Float[Tensor, "batch dim"]
-    """the answer: the mean of the last distribution, or the last iterate of a gradient method"""
+    """the answer: what the last distribution stands for (its mean), or the last iterate of a gradient method"""
     std: Float[Tensor, "batch dim"]
     """standard deviation of the last distribution; zero for a gradient method"""
     value: Float[Tensor, " batch"]
@@ -60,6 +60,26 @@ class Solution:
     """objective at ``best``, as evaluated during the search"""
     trace: tuple[Iteration, ...] | None = None
     """every iteration, if the solver was asked for a trace"""
+    num_iterations: int | Int[Tensor, " batch"] | None = None
+    """iterations, or steps, that were taken; with a ``tolerance``, those before the problem ended"""
+    bounds: tuple[float | Tensor | None, float | Tensor | None] = (None, None)
+    """of points: lower and upper, numbers or ``[B, D]``"""
+
+    @property
+    def at_bound(self) -> Bool[Tensor, "batch dim"]:
+        """Where the best point lies on a bound, so that a wider one may have a better point."""
+        lies = [self.best == bound for bound in self.bounds if bound is not None]
+        return torch.stack(lies).any(0) if lies else torch.zeros_like(self.best, dtype=torch.bool)
+
+    @property
+    def has_collapsed(self) -> Bool[Tensor, " batch"]:
+        """Whether the spread is below the rounding of the answer in every dimension, so that candidates are all alike.
+
+        More iterations cannot change such an answer. If it is not good, try more candidates or elites, a larger
+        ``min_std``, or momentum. Meaningless for gradient methods, which have no spread.
+        """
+        number = torch.finfo(self.std.dtype)
+        return (self.std <= number.eps * self.mean.abs() + 1.001 * number.tiny**0.25).all(-1)
 
     @property
     def iterates(self) -> Float[Tensor, "iterates batch dim"]:

@@ -37,6 +37,7 @@ class TopK:
     """
 
     num_elites: int
+    is_differentiable = False
 
     def __post_init__(self) -> None:
         _check_elites(self.num_elites)

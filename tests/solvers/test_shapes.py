@@ -19,7 +19,7 @@ install_import_hook("lit_dcem", "beartype.beartype")
 
 import torch
 from lit_dcem import DCEM, LML, UnrolledGD, cem, dcem, lml, unrolled_gd
-from lit_dcem.solvers.refit import evaluate
+from lit_dcem.solvers.iteration import evaluate
 
 def objective(candidates):
     return candidates.square().sum(-1)
@@ -89,9 +89,9 @@ def test_options_out_of_range_raise_one_sentence(options: dict, message: str) ->
 @pytest.mark.parametrize(
     ("start", "options", "message"),
     [
-        ((START[0][0], START[1][0]), {}, r"mean must be floating point \[B, D\], got torch\.float32 \[2\]"),
-        ((START[0].numpy(), START[1]), {}, r"mean must be floating point \[B, D\], got ndarray"),
-        ((START[0].long(), START[1]), {}, r"mean must be floating point \[B, D\], got torch\.int64 \[3, 2\]"),
+        ((START[0][0, 0], START[1][0, 0]), {}, r"mean must be floating point \[\*batch, D\], got torch\.float32 \[\]"),
+        ((START[0].numpy(), START[1]), {}, r"mean must be floating point \[\*batch, D\], got ndarray"),
+        ((START[0].long(), START[1]), {}, r"mean must be floating point \[\*batch, D\], got torch\.int64 \[3, 2\]"),
         ((START[0], START[1][:1]), {}, r"std must have the shape of mean, got \(1, 2\) and \(3, 2\)"),
         (START, {"horizon": 4}, "horizon must divide the dimension of the problem, got 4 and 2"),
         (START, {"warm_start": torch.zeros(3, 30, 2)}, r"warm_start must be \[B, M, D\] .*, got \[3, 30, 2\]"),

@@ -11,7 +11,7 @@ from torch.func import vmap
 from torch.testing import assert_close
 
 from lit_dcem import DCEM, Objective, Solution, cem, dcem, lml, unrolled_gd
-from lit_dcem.solvers.refit import _standardized
+from lit_dcem.solvers.iteration import _standardized
 
 # torch 2.13 warns of itself when dynamo traces any autograd.Function.
 pytestmark = pytest.mark.filterwarnings(

@@ -1,19 +1,21 @@
-"""One iteration of the cross-entropy method: draw, evaluate, weigh, refit."""
+"""One iteration of a sampling search: draw, evaluate, weigh, fit."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from lit_dcem.solvers.lml import lml
+from lit_dcem.solvers.distributions import Distribution
 from lit_dcem.solvers.options import as_bound, plain, require
-from lit_dcem.solvers.ranking import hard_top_k, is_free_to_look, rank_finite
+from lit_dcem.solvers.ranking import is_free_to_look, rank_finite
 from lit_dcem.solvers.types import Bound, Iteration, Objective
+from lit_dcem.solvers.weights import Weighting
 
 Bounds = tuple[float | Tensor | None, float | Tensor | None]
 
@@ -22,47 +24,62 @@ Bounds = tuple[float | Tensor | None, float | Tensor | None]
 class State:
     """State passed from one iteration to the next."""
 
-    mean: Float[Tensor, "batch dim"]
-    std: Float[Tensor, "batch dim"]
-    kept: Float[Tensor, "batch kept dim"] | None
+    distribution: Any
+    """state of the distribution: a NamedTuple with ``mean`` and ``std``"""
+    kept: Float[Tensor, "batch kept dim"] | None = None
     """candidates that take part in the next iteration"""
+    ended: Bool[Tensor, " batch"] | None = None
+    """problems whose spread is within the tolerance; None without a tolerance"""
 
 
 @dataclass(frozen=True)
-class Refit:
-    """``(state, noise) -> (state, iteration)``; the fields are the options of `dcem`.
+class Step:
+    """``(state, noise) -> (state, iteration)``; the fields are options of `minimize`.
 
-    A problem whose candidates are all broken keeps its distribution.
+    A problem whose candidates are all broken, or that has ended, keeps its distribution.
     """
 
     objective: Objective
     bounds: Bounds
-    num_elites: int
-    temperature: float | Tensor
+    weighting: Weighting
+    distribution: Distribution
     standardize: bool
-    min_std: float
-    momentum: float
     num_kept: int
+    tolerance: float | None
+
+    def begin(self, mean: Tensor, std: Tensor, kept: Tensor | None) -> State:
+        """The first state."""
+        distribution = self.distribution.begin(mean, std)
+        return State(distribution, kept, self._ended(distribution))
 
     def __call__(self, state: State, noise: Float[Tensor, "batch fresh dim"]) -> tuple[State, Iteration]:
-        candidates = torch.addcmul(state.mean.unsqueeze(1), state.std.unsqueeze(1), noise)
-        if state.kept is not None:
-            candidates = torch.cat([candidates, state.kept.to(candidates)], 1)
-        candidates = clamped(candidates, self._bounds_of_candidates)
+        before = state.distribution
+        candidates = self._candidates(state, noise)
         values = evaluate(self.objective, candidates)
         points, broken = candidates, None
         if not known_to_be_finite(candidates, values):
             values, broken = set_aside(self.objective, candidates, values)
             # Weight 0 is not enough: 0 * NaN is NaN.
-            points = torch.where(broken.unsqueeze(-1), state.mean.detach().unsqueeze(1), candidates)
+            points = torch.where(broken.unsqueeze(-1), before.mean.detach().unsqueeze(1), candidates)
         weights = self._weigh(values, broken)
-        mean, std = self._fit(state, points, weights)
+        after = self.distribution.fit(before, points, weights)
+        after = after._replace(mean=clamped(after.mean, self.bounds))
         if broken is not None:
-            has_any = ~broken.all(1, keepdim=True)
-            mean, std = torch.where(has_any, mean, state.mean), torch.where(has_any, std, state.std)
-            weights = torch.where(has_any, weights, 0)
-        iteration = Iteration(state.mean, state.std, candidates, values, weights)
-        return State(mean, std, self._keep(points, values)), iteration
+            has_any = ~broken.all(1)
+            after, weights = _where(has_any, after, before), torch.where(has_any.unsqueeze(1), weights, 0)
+        if state.ended is not None:
+            after = _where(~state.ended, after, before)
+        iteration = Iteration(before.mean, before.std, candidates, values, weights)
+        return State(after, self._keep(points, values), self._ended(after)), iteration
+
+    def _candidates(self, state: State, noise: Tensor) -> Tensor:
+        candidates = self.distribution.sample(state.distribution, noise)
+        if state.kept is not None:
+            candidates = torch.cat([candidates, state.kept.to(candidates)], 1)
+        if state.ended is not None:  # a problem that has ended must not depend on how long others go on
+            rest = state.distribution.mean.unsqueeze(1)
+            candidates = torch.where(state.ended[:, None, None], rest, candidates)
+        return clamped(candidates, self._bounds_of_candidates)
 
     @property
     def _bounds_of_candidates(self) -> Bounds:
@@ -73,39 +90,33 @@ class Refit:
         )
 
     def _weigh(self, values: Tensor, broken: Tensor | None) -> Tensor:
-        """Weights: a hard (CEM) or a soft (DCEM) top-k of minus the values, 0 for broken ones."""
-        is_hard = not isinstance(self.temperature, Tensor) and self.temperature == 0
+        """Weights by minus the values, 0 for broken ones."""
         if broken is not None:
             hopeless = broken.all(-1, keepdim=True)
             values = torch.where(hopeless, 0, values)  # any finite numbers: `__call__` ignores them
             broken = broken & ~hopeless
-        scores = _standardized(values, broken) if self.standardize and not is_hard else -values
+        scores = _standardized(values, broken) if self.standardize else -values
         if broken is not None:
             scores = torch.where(broken, -math.inf, scores)
-        return hard_top_k(scores, self.num_elites) if is_hard else lml(scores, self.num_elites, self.temperature)
-
-    def _fit(self, state: State, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Maximum likelihood of a diagonal Gaussian under the weights, with momentum and bounds.
-
-        The weights sum to ``num_elites``, or to less if fewer candidates are finite; the sum is treated as a constant.
-        """
-        share = (weights / weights.detach().sum(-1, keepdim=True)).unsqueeze(-1)
-        mean = (share * points).sum(1)
-        variance = (share * (points - mean.unsqueeze(1)).square()).sum(1)
-        # The square root has an infinite slope at zero; below the floor the gradient is zero instead. The floor is
-        # where squares of deviations would become denormal numbers, which are slow.
-        floor = max(self.min_std**2, math.sqrt(torch.finfo(variance.dtype).tiny))
-        std = variance.clamp_min(floor).sqrt()
-        if self.momentum > 0:
-            mean = torch.lerp(mean, state.mean, self.momentum)
-            std = torch.lerp(std, state.std, self.momentum)
-        return clamped(mean, self.bounds), std
+        return self.weighting(scores)
 
     def _keep(self, points: Tensor, values: Tensor) -> Tensor | None:
         if self.num_kept == 0:
             return None
         index = rank_finite(-values).topk(self.num_kept, -1).indices
         return points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
+
+    def _ended(self, distribution: Any) -> Bool[Tensor, " batch"] | None:
+        return None if self.tolerance is None else distribution.std.detach().amax(1) <= self.tolerance
+
+
+def _where(rows: Bool[Tensor, " batch"], first: Any, second: Any) -> Any:
+    """The state of a distribution that is the first in some rows and the second in the others."""
+    chosen = (
+        torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, other) if isinstance(one, Tensor) else one
+        for one, other in zip(first, second, strict=True)
+    )
+    return type(first)(*chosen)
 
 
 def evaluate(objective: Objective, candidates: Float[Tensor, "batch n dim"]) -> Float[Tensor, "batch n"]:

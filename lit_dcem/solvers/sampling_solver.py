@@ -1,0 +1,56 @@
+"""What `DCEM` and `Minimizer` share: options by name, bounds, and the number of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lit_dcem.solvers.iteration import as_bounds, clamped
+from lit_dcem.solvers.options import candidates_per_iteration, plain
+from lit_dcem.solvers.solver import Solver
+
+Same = TypeVar("Same", bound="SamplingSolver")
+
+
+class SamplingSolver(Solver):
+    """A solver that evaluates candidates, with its options in the attribute ``options``.
+
+    Args:
+        options: the values of all options, by name.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """of all options"""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.options = {name: plain(value) for name, value in options.items()}
+
+    def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Points clamped to the bounds of the search."""
+        return clamped(points, as_bounds(self.options["lower"], self.options["upper"], points))
+
+    def replace(self: Same, **changes: Any) -> Same:
+        """A solver with some options changed."""
+        return type(self)(**{**self.options, **changes})
+
+    def traced(self: Same, num_iterations: int | None = None) -> Same:
+        """A copy that returns a trace, with another number of iterations if one is given."""
+        return self.replace(trace=True, **({} if num_iterations is None else {"num_iterations": num_iterations}))
+
+    @property
+    def num_evaluations(self) -> int:
+        """Candidates of all iterations, for each problem."""
+        return sum(candidates_per_iteration(self.options["num_candidates"], self.options["num_iterations"]))
+
+    def extra_repr(self) -> str:
+        """The options that differ from the defaults."""
+        changed = {
+            name: value
+            for name, value in self.options.items()
+            if isinstance(value, Tensor) or value != self.defaults[name]
+        }
+        return ", ".join(f"{name}={value}" for name, value in changed.items())

@@ -1,0 +1,288 @@
+"""Any weighting, distribution and noise in the one loop: known optima, gradients, independence, and what ends it."""
+
+import functools
+import math
+import re
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lit_dcem import DCEM, Minimizer, cem, dcem, minimize
+from lit_dcem.solvers.distributions import Categorical, Distribution, Gaussian, Moments, shares_of
+from lit_dcem.solvers.noise import Coloured, Spline, white
+from lit_dcem.solvers.weights import Softmax, SoftTopK, TopK
+
+TARGET = torch.tensor([[0.5, -1.0, 0.2, 0.0], [2.0, 0.3, -0.4, 1.0], [-0.7, 0.1, 0.0, -0.2]])
+START = torch.zeros(3, 4)
+WEIGHTINGS = {"hard": TopK(10), "soft": SoftTopK(10, 0.5), "softmax": Softmax(0.3)}
+NOISES = {"white": white, "pink": Coloured(1.0, 4), "blocks": Spline(4, 4, "constant"), "cubic": Spline(4, 4)}
+
+
+class Isotropic(Distribution):
+    """As in the documentation of distributions."""
+
+    def begin(self, mean, std):
+        return Moments(mean, std.mean(1, keepdim=True).expand_as(mean))
+
+    def sample(self, state, noise):
+        return state.mean.unsqueeze(1) + state.std.unsqueeze(1) * noise
+
+    def fit(self, state, candidates, weights):
+        shares = shares_of(weights).unsqueeze(-1)
+        mean = (shares * candidates).sum(1)
+        variance = (shares * (candidates - mean.unsqueeze(1)).square()).sum(1).mean(1, keepdim=True)
+        return Moments(mean, variance.sqrt().expand_as(mean))
+
+
+def linear(scores):
+    """As in the documentation of weightings, but for the power."""
+    ranks = scores.argsort(-1).argsort(-1)
+    return torch.where(scores > -torch.inf, (ranks / ranks.shape[-1]) ** 8, 0)
+
+
+DISTRIBUTIONS = {"gaussian": Gaussian(min_std=1e-3), "own": Isotropic()}
+
+
+def bowl(target):
+    return lambda x: (x - target.unsqueeze(1)).square().sum(-1)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("weighting", [*WEIGHTINGS, "own"])
+def test_each_pair_finds_the_optimum(weighting, distribution, noise):
+    parts = {"weighting": {**WEIGHTINGS, "own": linear}[weighting], "distribution": DISTRIBUTIONS[distribution]}
+    solution = minimize(
+        bowl(TARGET), START, **parts, noise=NOISES[noise], num_candidates=200, num_iterations=30, generator=generator()
+    )
+    assert_close(solution.mean, TARGET, rtol=0, atol=0.1)
+    assert (solution.best_value <= solution.value).all() and solution.num_iterations == 30
+
+
+@pytest.mark.parametrize("weighting", ["soft", "softmax"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_gradients_are_those_of_float64_differences(weighting, distribution):
+    parts = {"weighting": WEIGHTINGS[weighting], "distribution": DISTRIBUTIONS[distribution]}
+
+    def answer(target, mean):
+        return minimize(bowl(target), mean, **parts, num_candidates=30, num_iterations=3, generator=generator()).mean
+
+    inputs = TARGET.double().requires_grad_(), START.double().requires_grad_()
+    assert torch.autograd.gradcheck(answer, inputs, eps=1e-6, atol=1e-5)
+
+
+def test_the_temperature_of_mppi_is_learned():
+    def answer(temperature):
+        options = {"num_candidates": 30, "num_iterations": 2, "generator": generator()}
+        return minimize(bowl(TARGET.double()), START.double(), weighting=Softmax(temperature), **options).mean
+
+    assert torch.autograd.gradcheck(answer, torch.tensor(0.7, dtype=torch.float64, requires_grad=True))
+
+
+def test_a_broken_candidate_gives_the_temperature_no_nan():
+    scores, temperature = torch.tensor([[1.0, -math.inf, 2.0]]), torch.tensor(0.5, requires_grad=True)
+    weights = Softmax(temperature)(scores)
+    (gradient,) = torch.autograd.grad(weights[0, 0], temperature)
+    assert weights[0, 1] == 0 and gradient.isfinite()
+
+
+def test_it_is_dcem_and_cem():
+    options = {"num_candidates": 40, "num_iterations": 4}
+    ours = minimize(bowl(TARGET), START, weighting=SoftTopK(7, 0.4), **options, generator=generator())
+    theirs = dcem(bowl(TARGET), START, 1.0, num_elites=7, temperature=0.4, **options, generator=generator())
+    assert torch.equal(ours.mean, theirs.mean) and torch.equal(ours.std, theirs.std)
+    ours = minimize(bowl(TARGET), START, weighting=TopK(7), standardize=False, **options, generator=generator())
+    assert torch.equal(ours.mean, cem(bowl(TARGET), START, 1.0, num_elites=7, **options, generator=generator()).mean)
+
+
+# ---- choices ---------------------------------------------------------------------------------------------------------
+
+
+def first_of_each(x):
+    """0 where every block of three chooses its second value, else the number of other choices."""
+    return (1 - x.unflatten(-1, (-1, 3))[..., 1]).sum(-1)
+
+
+def test_choices_are_found():
+    distribution = Categorical(3, min_probability=0.01)
+    solution = minimize(first_of_each, torch.zeros(2, 12), distribution=distribution, generator=generator())
+    assert solution.value.tolist() == [0, 0] and solution.best_value.tolist() == [0, 0]
+    assert solution.mean.unflatten(-1, (-1, 3)).argmax(-1).eq(1).all() and set(solution.mean.unique().tolist()) == {
+        0,
+        1,
+    }
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_the_gradient_of_choices_lowers_the_cost(temperature):
+    """Of the costs of three values, learned so that the search chooses the second."""
+    costs = torch.tensor([0.1, 0.3, 0.0], requires_grad=True)
+    distribution = Categorical(3, temperature=temperature)
+    options = {"distribution": distribution, "num_iterations": 2, "weighting": SoftTopK(10, 1.0)}
+    for step in range(20):
+        objective = functools.partial(lambda costs, x: (x * costs).sum(-1), costs)
+        answer = minimize(objective, torch.zeros(1, 3), **options, generator=generator(step)).mean
+        (gradient,) = torch.autograd.grad(-answer[0, 1], costs)
+        costs = (costs - gradient).detach().requires_grad_()
+    assert costs.argmin() == 1
+
+
+def test_choices_are_equally_likely_at_first_and_fair():
+    distribution = Categorical(4)
+    state = distribution.begin(torch.zeros(1, 8), torch.ones(1, 8))
+    drawn = distribution.sample(state, torch.randn(1, 20_000, 8, generator=generator()))
+    assert_close(drawn.mean(1), torch.full((1, 8), 0.25), rtol=0, atol=0.02)
+    assert (drawn.unflatten(-1, (2, 4)).sum(-1) == 1).all()
+
+
+# ---- batches, bounds, and what ends a search -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solve", [minimize, dcem], ids=["minimize", "dcem"])
+@pytest.mark.parametrize("batch", [(), (6,), (2, 3)])
+def test_any_number_of_batch_dimensions(solve, batch):
+    target = torch.linspace(-1, 1, math.prod(batch) * 4).reshape(*batch, 4)
+    lower = torch.full((*batch, 4), -0.8)
+    known = target.unsqueeze(-2) + 0.1
+
+    def objective(x):
+        assert x.shape[:-2] == batch
+        return (x - target.unsqueeze(-2)).square().sum(-1)
+
+    options = {"lower": lower, "warm_start": known, "trace": True, "generator": generator()}
+    solution = solve(objective, torch.zeros(*batch, 4), 1.0, **options)
+    flat = solve(
+        lambda x: (x - target.reshape(-1, 1, 4)).square().sum(-1),
+        torch.zeros(math.prod(batch), 4),
+        1.0,
+        **{**options, "lower": lower.reshape(-1, 4), "warm_start": known.reshape(-1, 1, 4), "generator": generator()},
+    )
+    assert torch.equal(solution.mean, flat.mean.reshape(*batch, 4)) and solution.value.shape == batch
+    assert torch.equal(solution.at_bound, flat.at_bound.reshape(*batch, 4))
+    assert solution.trace[0].candidates.shape == (*batch, 100, 4)
+
+
+def test_a_wrong_shape_of_values_is_one_sentence():
+    with pytest.raises(ValueError, match=r"one value per candidate, got \[2, 3\] for candidates \[2, 3, 100, 4\]\."):
+        minimize(lambda x: x.sum((-1, -2)), torch.zeros(2, 3, 4))
+
+
+def test_the_solution_says_where_it_lies_on_a_bound():
+    target = torch.tensor([[0.5, -1.0], [2.0, 0.3], [-0.7, 0.1]])
+    solution = minimize(bowl(target), START[:, :2], lower=[-0.5, -0.5], upper=1.0, generator=generator())
+    assert solution.at_bound.tolist() == [[False, True], [True, False], [True, False]]
+    assert not minimize(bowl(target), START[:, :2]).at_bound.any()
+
+
+def test_a_collapsed_spread_is_told():
+    solution = minimize(bowl(TARGET), START, weighting=TopK(1), num_iterations=5, generator=generator())
+    assert solution.has_collapsed.all()
+    assert not minimize(bowl(TARGET), START, weighting=TopK(10), generator=generator()).has_collapsed.any()
+
+
+def test_problems_end_one_by_one_and_do_not_depend_on_each_other():
+    seen, std = [], torch.tensor([[1.0], [0.1], [10.0]]).expand(3, 4)
+    options = {"tolerance": 0.05, "num_iterations": 200, "weighting": TopK(20), "standardize": False}
+    generators = [generator(seed) for seed in range(3)]
+    whole = minimize(bowl(TARGET), START, std, **options, generator=generators, callback=seen.append)
+    assert (whole.std <= 0.05).all() and len(set(whole.num_iterations.tolist())) == 3
+    assert len(seen) == whole.num_iterations.max() < 200
+    for row in range(3):
+        alone = minimize(bowl(TARGET[[row]]), START[[row]], std[[row]], **options, generator=[generator(row)])
+        assert torch.equal(alone.mean[0], whole.mean[row]) and torch.equal(alone.best[0], whole.best[row])
+        assert alone.num_iterations.item() == whole.num_iterations[row]
+
+
+def test_the_number_of_iterations_is_fixed_under_compile():
+    def solve(mean):
+        return minimize(
+            bowl(TARGET), mean, weighting=TopK(20), standardize=False, tolerance=0.05, num_iterations=25
+        ).mean
+
+    torch.compiler.reset()
+    assert_close(torch.compile(solve, fullgraph=True, backend="aot_eager")(START), TARGET, rtol=0, atol=0.1)
+    torch.compiler.reset()
+
+
+def test_the_largest_value_is_found():
+    solution = minimize(lambda x: -bowl(TARGET)(x), START, maximize=True, trace=True, generator=generator())
+    lowest = minimize(bowl(TARGET), START, generator=generator())
+    assert torch.equal(solution.mean, lowest.mean) and (solution.best_value >= solution.value).all()
+    assert torch.equal(solution.value, -lowest.value) and (solution.trace[0].values <= 0).all()
+
+
+def test_seeds_of_problems_are_their_own():
+    together = minimize(bowl(TARGET), START, generator=[generator(seed) for seed in (5, 6, 7)]).mean
+    alone = minimize(bowl(TARGET[1:2]), START[1:2], generator=[generator(6)]).mean
+    assert torch.equal(together[1:2], alone)
+
+
+def test_other_numbers_of_generators_are_refused():
+    with pytest.raises(ValueError, match="generator must be one, or one for each of 3 problems, got 2"):
+        minimize(bowl(TARGET), START, generator=[generator(), generator()])
+
+
+# ---- noise -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["constant", "linear", "cubic"])
+def test_splines_have_unit_variance_and_pass_through_their_knots(order):
+    noise = Spline(4, 13, order)((1, 20_000, 26), torch.zeros(()), generator()).unflatten(-1, (13, 2))
+    assert_close(noise.var(1), torch.ones(1, 13, 2), rtol=0, atol=0.05)
+    steps = (noise[:, :, 1:] - noise[:, :, :-1]).square().mean((0, 1, 3))
+    assert (steps < 1e-9).sum() == (9 if order == "constant" else 0)
+    assert order == "constant" or steps.max() < 0.9  # white noise: 2
+    whole = Spline(13, 13, order)((1, 5, 26), torch.zeros(()), generator(1))
+    assert_close(whole, white((1, 5, 26), torch.zeros(()), generator(1)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: Spline(5, 4), "num_knots must be at most horizon, got 5 and 4"),
+        (lambda: Spline(0, 4), "num_knots must be at least 1, got 0"),
+        (lambda: Spline(2, 4, "square"), "order must be one of constant, linear, cubic, got square"),
+        (lambda: Coloured(1.0, 1), "noise_exponent needs a horizon above 1, got noise_exponent 1.0 and horizon 1"),
+        (lambda: TopK(0), "num_elites must be at least 1, got 0"),
+        (lambda: SoftTopK(3, 0.0), "temperature must be positive and finite, got 0.0"),
+        (lambda: Softmax(-1.0), "temperature must be positive and finite, got -1.0"),
+        (lambda: Gaussian(momentum=1.0), "momentum must be at least 0 and below 1, got 1.0"),
+        (lambda: Categorical(1), "num_choices must be at least 2, got 1"),
+        (lambda: Categorical(4, min_probability=0.25), "below 1 / num_choices = 0.25, got 0.25"),
+        (lambda: minimize(bowl(TARGET), START, tolerance=-1.0), "tolerance must be at least 0 and finite, got -1.0"),
+        (lambda: minimize(bowl(TARGET), START, num_candidates=0), "num_candidates must be at least 1, got 0"),
+        (
+            lambda: minimize(bowl(TARGET), START, distribution=Categorical(3)),
+            "num_choices must divide the size of a point, got 3 and 4",
+        ),
+        (
+            lambda: minimize(bowl(TARGET), START, noise=Spline(2, 3)),
+            "horizon must divide the dimension of the problem, got 3 and 4",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(build, says):
+    with pytest.raises(ValueError, match=rf"{re.escape(says)}\.$"):
+        build()
+
+
+# ---- the solver ------------------------------------------------------------------------------------------------------
+
+
+def test_the_solver_has_the_options_of_the_function():
+    solver = Minimizer(weighting=TopK(5), num_candidates=[30, 20], num_iterations=2, generator=generator())
+    options = {"weighting": TopK(5), "num_candidates": [30, 20], "num_iterations": 2, "generator": generator()}
+    assert torch.equal(solver(bowl(TARGET), START).mean, minimize(bowl(TARGET), START, **options).mean)
+    assert solver.num_evaluations == 50 and not solver.is_differentiable and Minimizer().is_differentiable
+    assert solver.replace(weighting=Softmax()).is_differentiable and len(solver.traced().options) == 19
+    assert "TopK(num_elites=5)" in repr(solver) and repr(Minimizer()) == "Minimizer()"
+    with pytest.raises(ValueError, match="num_choices must divide the size of a point, got 3 and 4"):
+        Minimizer(distribution=Categorical(3)).check_dim(4)
+    with pytest.raises(TypeError):
+        solver.replace(nothing=1)
+    assert isinstance(DCEM().replace(num_iterations=2), DCEM)
