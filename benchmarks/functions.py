@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 import torch
 from function_report import CHECKPOINTS, draw, markdown, summary_tables
-from landscapes import FUNCTIONS, Landscape, landscape
-from minimisers import Minimiser, peers
+from landscapes import FUNCTIONS, Landscape, Several, landscape
+from minimisers import peers
 from options import count
 from ours import ours
 from report import output_file, provenance, write_report
@@ -34,13 +35,18 @@ def main() -> None:
     report = provenance([1], args.rounds)
     kept = _rows_of(args.keep) if args.keep else []
     budgets = tuple(budget // 10 for budget in BUDGETS) if args.quick else BUDGETS
+    dims = DIMS[:2] if args.quick else DIMS
     rows: Rows = []
-    for name in FUNCTIONS:
-        for dim in DIMS[:2] if args.quick else DIMS:
+    for dim in dims:
+        problems = {name: landscape(name, dim, args.rounds) for name in FUNCTIONS}
+        found = {} if args.peers_only else _ours(problems, budgets)
+        for name, problem in problems.items():
             console.print(f"{name}, {dim} dimensions", style="dim", highlight=False)
-            where = {"function": name, "dim": dim, "commit": report["commit"]}
             old = [row for row in kept if (row["function"], row["dim"]) == (name, dim)]
-            rows += [{**where, **row} for row in _measured(landscape(name, dim, args.rounds), budgets, args, old)]
+            where = {"function": name, "dim": dim, "commit": report["commit"]}
+            rows += [
+                {**where, **row} for row in found.get(name, []) + old + _peers(problem, budgets, args.without, old)
+            ]
             if args.out:
                 write_report(args.out, {**report, "timing": [], "budgets": budgets, "rows": rows})
     console.print(*summary_tables(rows))
@@ -50,18 +56,23 @@ def main() -> None:
         draw(rows, args.figure)
 
 
-def _measured(problem: Landscape, budgets: tuple[int, ...], args: argparse.Namespace, kept: Rows) -> Rows:
-    """Measure all solvers on one problem, but for those whose rows are kept from an earlier run."""
-    rows = [] if args.peers_only else [row for run in budgets for row in _rows(ours(), problem, [run])]
-    there = {row["solver"] for row in kept}
-    missing = {name: each for name, each in peers().items() if name not in there | set(args.without)}
-    # The first part of a longer run stands for a shorter one: unlike ours, these do not plan for a budget.
-    return rows + kept + _rows(missing, problem, budgets)
+def _ours(problems: dict[str, Landscape], budgets: Sequence[int]) -> dict[str, Rows]:
+    """Run our solvers on all functions at once, with a search of its own for each budget, which it plans for."""
+    several = Several(list(problems.values()))
+    rows: dict[str, Rows] = {name: [] for name in problems}
+    for minimise, budget in itertools.product(ours().values(), budgets):
+        ((solver, curves),) = minimise(several, several.optimum.shape[1], budget).items()
+        for name, part in zip(problems, curves.chunk(len(problems)), strict=True):
+            rows[name].append(_row(solver, part, budget))
+    return rows
 
 
-def _rows(minimisers: dict[str, Minimiser], problem: Landscape, budgets: Sequence[int]) -> Rows:
+def _peers(problem: Landscape, budgets: Sequence[int], without: list[str], there: Rows) -> Rows:
+    """Run the peers once, for the largest budget: they do not plan, so its first part stands for a smaller budget."""
+    skipped = {*without, *(row["solver"] for row in there)}
     dim = problem.optimum.shape[1]
-    curves = [each for minimise in minimisers.values() for each in minimise(problem, dim, budgets[-1]).items()]
+    missing = [minimise for name, minimise in peers().items() if name not in skipped]
+    curves = [each for minimise in missing for each in minimise(problem, dim, budgets[-1]).items()]
     return [_row(solver, curve[:, :budget], budget) for solver, curve in curves for budget in budgets]
 
 
@@ -82,9 +93,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few dimensions and evaluations: a trial, not a result")
     parser.add_argument("--out", type=output_file, metavar="FILE.json", help="file for the numbers")
     parser.add_argument("--markdown", type=output_file, metavar="FILE.md", help="file for the table")
-    parser.add_argument(
-        "--figure", type=output_file, metavar="FILE.png", help="file for the curves"
-    )
+    parser.add_argument("--figure", type=output_file, metavar="FILE.png", help="file for the curves")
     parser.add_argument("--keep", type=Path, metavar="FILE.json", help="report whose peers are not run again")
     parser.add_argument("--without", nargs="+", default=[], metavar="SOLVER", help="peers to leave out")
     parser.add_argument("--peers_only", action="store_true", help="leave our own solvers out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,18 @@ class Landscape:
         """Return one of the instances, as a landscape with a single one."""
         rotation = None if self.rotation is None else self.rotation[index : index + 1]
         return Landscape(self.value, self.optimum[index : index + 1], rotation)
+
+
+class Several:
+    """Landscapes of the same dimension as one that has all their instances: ``[F * B, N, D]`` to ``[F * B, N]``."""
+
+    def __init__(self, landscapes: Sequence[Landscape]) -> None:
+        self.landscapes = landscapes
+        self.optimum = torch.cat([each.optimum for each in landscapes])
+
+    def __call__(self, points: Tensor) -> Tensor:
+        parts = zip(self.landscapes, points.chunk(len(self.landscapes)), strict=True)
+        return torch.cat([each(part) for each, part in parts])
 
 
 def landscape(name: str, dim: int, seeds: int) -> Landscape:

@@ -8,10 +8,11 @@ import math
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
-from landscapes import HALF_WIDTH, Landscape
+from landscapes import HALF_WIDTH, Landscape, Several
 from peers import cem_by_evotorch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class Recorder:
             beyond the budget do not count.
     """
 
-    def __init__(self, landscape: Landscape, budget: int, stops: bool = True) -> None:
+    def __init__(self, landscape: Landscape | Several, budget: int, stops: bool = True) -> None:
         self.landscape, self.budget, self.stops = landscape, budget, stops
         self.count, self._values, self._least = 0, [], math.inf
 
@@ -62,8 +63,8 @@ class Recorder:
 
 _SCIPY = "scipy differential evolution"
 
-Minimiser = Callable[[Landscape, int, int], dict[str, Tensor]]
-"""``(landscape of B instances, D, budget) -> by name, the least value after each evaluation [B, budget]``"""
+Minimiser = Callable[[Any, int, int], dict[str, Tensor]]
+"""``(landscape(s) of B instances, D, budget) -> by name, the least value after each evaluation [B, budget]``"""
 
 
 def one_by_one(name: str, solve: Callable[[Recorder, int, int], object]) -> Minimiser:

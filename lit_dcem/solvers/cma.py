@@ -1,7 +1,7 @@
-"""Adaptation of a full covariance (CMA-ES), as a distribution and a weighting of the sampling loop.
+"""Adaptation of a full covariance (CMA-ES), as a distribution of the sampling loop.
 
-The equations are those of Hansen 2016, "The CMA Evolution Strategy: A Tutorial" (arXiv:1604.00772); numbers in
-brackets are its equations. Everything is batched over problems and differentiable.
+The equations are those of Hansen 2016, "The CMA Evolution Strategy: A Tutorial" (arXiv:1604.00772), figure 6, with the
+learning rates of its table 1. Everything is batched over problems and differentiable.
 """
 
 from __future__ import annotations
@@ -15,41 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.solvers.distributions import Distribution
-from lit_dcem.solvers.options import require, whole_number
-
-
-@dataclass(frozen=True)
-class LogRank:
-    """Weight ``log(k + 1/2) - log(rank)`` for the k best candidates, scaled to sum to k (49). No gradient passes.
-
-    Args:
-        num_elites: k; by default half of the candidates.
-        negative: give the other candidates the negative numbers of the same formula, as active covariance adaptation
-            needs (53). Only `CMA` takes negative weights.
-
-    Raises:
-        ValueError: ``num_elites`` below 1.
-    """
-
-    num_elites: int | None = None
-    negative: bool = False
-
-    def __post_init__(self) -> None:
-        if self.num_elites is not None:
-            require(whole_number("num_elites", self.num_elites) >= 1, "num_elites must be at least 1", self.num_elites)
-
-    def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-        count = scores.shape[-1]
-        k = max(1, count // 2) if self.num_elites is None else int(self.num_elites)
-        require(k <= count, "num_elites must be at most num_candidates", k, count)
-        ranks = torch.arange(1, count + 1, dtype=scores.dtype, device=scores.device)
-        by_rank = math.log(k + 0.5) - ranks.log()
-        by_rank = by_rank * (k / by_rank[:k].sum())
-        if not self.negative:
-            by_rank = by_rank.clamp_min(0)
-        order = scores.detach().argsort(-1, descending=True)
-        weights = torch.zeros_like(scores).scatter(-1, order, by_rank.expand_as(scores))
-        return torch.where(scores > -math.inf, weights, 0)
+from lit_dcem.solvers.options import require
 
 
 class Adaptation(NamedTuple):
@@ -69,6 +35,9 @@ class Adaptation(NamedTuple):
     """recent steps of the mean, whitened, for the scale"""
     scale_path_variance: Float[Tensor, "batch 1"]
     """variance of each entry of ``scale_path`` if selection were random; 1 in the long run"""
+    first_mean: Float[Tensor, "batch dim"]
+    """where a restart begins"""
+    first_std: Float[Tensor, "batch dim"]
     iteration: int
 
     @property
@@ -98,24 +67,44 @@ class Rates(NamedTuple):
 class CMA(Distribution):
     """Covariance matrix adaptation with evolution paths and a step size controlled by path length (CMA-ES).
 
-    Use it for problems with correlated or badly scaled dimensions, with small populations, many iterations and
-    `LogRank` weights. It does not depend on the rotation of the problem, nor on monotonous changes of the values.
-    Learning rates follow from D and from the effective number of candidates behind the weights; so other weights than
-    `LogRank` work, too, and with soft ones gradients pass through every update. Gradients pass once; second derivatives
-    are not those of the root of a matrix.
+    Use it for correlated or badly scaled dimensions, with `LogRank` weights, small populations (4 + 3 log D) and many
+    iterations. It does not depend on the rotation of the problem, nor on monotonous changes of the values. The learning
+    rates follow from D and from the effective number of candidates behind the weights, so other weights work, too; with
+    soft ones, gradients pass through every update (once: second derivatives of the root of a matrix are left out).
+
+    Args:
+        restart_below: a problem starts again once its largest standard deviation is below this fraction of the first
+            one; for functions with many minima. The answer is then the best point of the solution; its mean is that of
+            the last run, which may have just begun. 0: never.
+
+    Raises:
+        ValueError: a fraction outside [0, 1).
     """
+
+    restart_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.restart_below < 1, "restart_below must be at least 0 and below 1", self.restart_below)
 
     def begin(self, mean: Tensor, std: Tensor) -> Adaptation:
         std = std.clamp_min(_floor(std))
         scale = std.square().mean(1, keepdim=True).sqrt()
-        covariance = torch.diag_embed((std / scale).square())
-        zeros = torch.zeros_like(mean)
-        return Adaptation(mean, scale, covariance, *_roots(covariance), zeros, zeros, torch.zeros_like(scale), 0)
+        root, zeros = torch.diag_embed(std / scale), torch.zeros_like(mean)
+        matrices = root.square(), root, torch.diag_embed(scale / std)
+        return Adaptation(mean, scale, *matrices, zeros, zeros, torch.zeros_like(scale), mean, std, 0)
 
     def sample(self, state: Adaptation, noise: Tensor) -> Tensor:
         return state.mean.unsqueeze(1) + state.scale.unsqueeze(1) * (noise @ state.root)
 
     def fit(self, state: Adaptation, candidates: Tensor, weights: Tensor) -> Adaptation:
+        fitted = self._fitted(state, candidates, weights)
+        if self.restart_below == 0:
+            return fitted
+        ended = fitted.std.detach().amax(1) < self.restart_below * state.first_std.detach().amax(1)
+        first = self.begin(state.first_mean, state.first_std)
+        return _chosen(ended, first, fitted)
+
+    def _fitted(self, state: Adaptation, candidates: Tensor, weights: Tensor) -> Adaptation:
         selected = _shares(weights.clamp_min(0))
         rates = rates_of(selected, state.mean.shape[1])
         steps = (candidates - state.mean.unsqueeze(1)) / state.scale.unsqueeze(1)
@@ -127,9 +116,10 @@ class CMA(Distribution):
         root, whitening = state.root, state.whitening
         if (state.iteration + 1) % max(1, steps.shape[-1] // 10) == 0:  # they change slowly
             root, whitening = _roots(covariance)
-        return Adaptation(
-            _combined(selected, candidates), scale.clamp_min(_floor(scale)), covariance, root, whitening,
-            path, scale_path, variance, state.iteration + 1,
+        return state._replace(
+            mean=_combined(selected, candidates), scale=scale.clamp_min(_floor(scale)), covariance=covariance,
+            root=root, whitening=whitening, path=path, scale_path=scale_path, scale_path_variance=variance,
+            iteration=state.iteration + 1,
         )  # fmt: skip
 
 
@@ -208,6 +198,14 @@ def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
         change = vectors @ change @ vectors.mT
         root, inverse = root + change, inverse - inverse @ change @ inverse
     return root, inverse
+
+
+def _chosen(rows: Tensor, first: Adaptation, other: Adaptation) -> Adaptation:
+    """The chosen rows of one state and the others of another; the iteration is the other's."""
+    *ones, _ = first
+    *twos, iteration = other
+    pairs = zip(ones, twos, strict=True)
+    return Adaptation(*(torch.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs), iteration)
 
 
 def _shares(weights: Tensor) -> Tensor:

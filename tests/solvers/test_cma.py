@@ -8,14 +8,13 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
-from lit_dcem.solvers.cma import CMA, LogRank, rates_of
+from lit_dcem.solvers.cma import CMA, rates_of
 from lit_dcem.solvers.distributions import Distribution, Gaussian
 from lit_dcem.solvers.full_gaussian import FullGaussian
 from lit_dcem.solvers.lml import lml
-from lit_dcem.solvers.restarts import Restarts
-from lit_dcem.solvers.weights import TopK
+from lit_dcem.solvers.weights import LogRank, TopK
 
-DISTRIBUTIONS = [FullGaussian(), FullGaussian(momentum=0.3, min_std=0.1), CMA(), Restarts(CMA())]
+DISTRIBUTIONS = [FullGaussian(), FullGaussian(momentum=0.3, min_std=0.1), CMA(), CMA(restart_below=0.9)]
 ACTIVE = LogRank(negative=True)
 
 
@@ -128,7 +127,7 @@ def test_degenerate_fits_are_finite_and_so_are_their_gradients(distribution, dty
     assert all(each.isfinite().all() for each in (*outputs, *gradients))
 
 
-@pytest.mark.parametrize("distribution", [FullGaussian(), CMA(), Restarts(CMA())], ids=repr)
+@pytest.mark.parametrize("distribution", [FullGaussian(), CMA(), CMA(restart_below=0.9)], ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("std", [0.0, 1e-30])
 def test_a_search_without_width_stays_finite(distribution, dtype, std: float) -> None:
@@ -168,7 +167,7 @@ def test_restarts_find_what_one_run_misses() -> None:
 
     noises = normal(300, 8, 20, 2)
     once = search(CMA(), ACTIVE, rastrigin, noises, std=2.0, rows=8)[1].amin(1)
-    often = search(Restarts(CMA(), 1e-6), ACTIVE, rastrigin, noises, std=2.0, rows=8)[1].amin(1)
+    often = search(CMA(restart_below=1e-6), ACTIVE, rastrigin, noises, std=2.0, rows=8)[1].amin(1)
     assert (once > 0.5).sum() >= 2 and often.amax() < 1e-8
 
 
@@ -179,7 +178,7 @@ def test_restarts_find_what_one_run_misses() -> None:
         (lambda: LogRank(7)(torch.zeros(1, 5)), "num_elites must be at most num_candidates, got 7 and 5."),
         (lambda: FullGaussian(momentum=1.0), "momentum must be at least 0 and below 1, got 1.0."),
         (lambda: FullGaussian(min_std=-1.0), "min_std must be at least 0 and finite, got -1.0."),
-        (lambda: Restarts(CMA(), 0.0), r"below must be in \(0, 1\), got 0.0."),
+        (lambda: CMA(restart_below=1.0), r"restart_below must be at least 0 and below 1, got 1.0."),
     ],
 )
 def test_bad_options(make, message: str) -> None:
