@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from function_report import CHECKPOINTS, draw, markdown, summary_tables
+from function_report import CHECKPOINTS, OURS, Rows, draw, markdown, summary_table
 from landscapes import FUNCTIONS, Landscape, Several, landscape
 from minimisers import peers
 from options import count
@@ -23,8 +23,6 @@ DIMS = (2, 10, 20, 40)
 BUDGETS = (1000, 10000)
 SEEDS = 5
 
-Rows = list[dict[str, Any]]
-
 console = Console(width=120)
 
 
@@ -33,9 +31,9 @@ def main() -> None:
     args = _parse()
     torch.set_num_threads(1)
     report = provenance([1], args.rounds)
-    kept = _rows_of(args.keep) if args.keep else []
-    budgets = tuple(budget // 10 for budget in BUDGETS) if args.quick else BUDGETS
+    budgets = [budget // 10 for budget in BUDGETS] if args.quick else BUDGETS
     dims = DIMS[:2] if args.quick else DIMS
+    kept = _peers_in(args.keep, args.rounds, budgets) if args.keep else []
     rows: Rows = []
     for dim in dims:
         problems = {name: landscape(name, dim, args.rounds) for name in FUNCTIONS}
@@ -43,13 +41,12 @@ def main() -> None:
         for name, problem in problems.items():
             console.print(f"{name}, {dim} dimensions", style="dim", highlight=False)
             old = [row for row in kept if (row["function"], row["dim"]) == (name, dim)]
+            found_here = found.get(name, []) + old + _peers(problem, budgets, args.without, old)
             where = {"function": name, "dim": dim, "commit": report["commit"]}
-            rows += [
-                {**where, **row} for row in found.get(name, []) + old + _peers(problem, budgets, args.without, old)
-            ]
+            rows += [{**where, **row} for row in found_here]
             if args.out:
-                write_report(args.out, {**report, "timing": [], "budgets": budgets, "rows": rows})
-    console.print(*summary_tables(rows))
+                write_report(args.out, {**report, "budgets": budgets, "rows": rows})
+    console.print(summary_table(rows))
     if args.markdown:
         args.markdown.write_text(markdown(rows))
     if args.figure:
@@ -82,9 +79,11 @@ def _row(solver: str, curves: Tensor, budget: int) -> dict[str, Any]:
     return {"solver": solver, "budget": budget, "values": curves[:, -1].tolist(), "medians": medians}
 
 
-def _rows_of(path: Path) -> Rows:
-    """Read the rows of the peers in an earlier report."""
-    return [row for row in json.loads(path.read_text())["rows"] if not row["solver"].startswith("lit-dcem")]
+def _peers_in(path: Path, seeds: int, budgets: Sequence[int]) -> Rows:
+    """Read the rows of the peers in an earlier report, as far as they are of the same size."""
+    rows = json.loads(path.read_text())["rows"]
+    fit = (row for row in rows if len(row["values"]) == seeds and row["budget"] in budgets)
+    return [row for row in fit if not row["solver"].startswith(OURS)]
 
 
 def _parse() -> argparse.Namespace:

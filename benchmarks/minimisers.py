@@ -149,7 +149,8 @@ def evotorch_cmaes(recorder: Recorder, dim: int, seed: int) -> None:
         "min", objective, solution_length=dim, initial_bounds=(-HALF_WIDTH, HALF_WIDTH), vectorized=True,
         dtype=torch.float64, seed=seed,
     )  # fmt: skip
-    search = CMAES(problem, stdev_init=INITIAL_STD, center_init=torch.zeros(dim, dtype=torch.float64))
+    start = torch.zeros(dim, dtype=torch.float64)
+    search = CMAES(problem, stdev_init=INITIAL_STD, center_init=start)  # pyright: ignore[reportArgumentType]
     with contextlib.suppress(RuntimeError):  # once it has converged, its standard deviation may become NaN
         while True:
             search.step()

@@ -202,10 +202,10 @@ def _roots(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 def _chosen(rows: Tensor, first: Adaptation, other: Adaptation) -> Adaptation:
     """The chosen rows of one state and the others of another; the iteration is the other's."""
-    *ones, _ = first
-    *twos, iteration = other
-    pairs = zip(ones, twos, strict=True)
-    return Adaptation(*(torch.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs), iteration)
+    names = Adaptation._fields[:-1]
+    pairs = ((name, getattr(first, name), getattr(other, name)) for name in names)
+    chosen = {name: torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, two) for name, one, two in pairs}
+    return other._replace(**chosen)
 
 
 def _shares(weights: Tensor) -> Tensor:
