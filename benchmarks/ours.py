@@ -1,52 +1,36 @@
-"""Our solvers on test functions, all settings of `lit_dcem.minimize`."""
+"""Our solvers on test functions."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from landscapes import HALF_WIDTH, Several
 from minimisers import INITIAL_STD, Minimiser, Recorder
 from torch import Tensor
 
-from lit_dcem import minimize
-from lit_dcem.solvers.cma import CMA
-from lit_dcem.solvers.distributions import Gaussian
-from lit_dcem.solvers.weights import LogRank, TopK
-
-ACTIVE = LogRank(negative=True)
-
-# The presets: (D, evaluations) -> options of minimize.
+from lit_dcem import DCEM, cma, icem
+from lit_dcem.solvers.solver import Solver
 
 
-def cem(dim: int, budget: int) -> dict[str, Any]:
-    """The plain method: 100 candidates, 10 elites."""
-    return {"weighting": TopK(10), **_sized(100, budget)}
+def plain_cem(dim: int, budget: int) -> Solver:
+    """100 candidates, 10 elites, the hard top-k."""
+    return DCEM(num_candidates=100, num_elites=10, num_iterations=budget // 100, temperature=0.0)
 
 
-def steady_cem(dim: int, budget: int) -> dict[str, Any]:
-    """Kept elites and momentum, which narrow the search slowly; fewer candidates if there are few evaluations."""
-    candidates, momentum = (100, 0.5) if budget >= 5000 else (50, 0.25)
-    return {
-        "weighting": TopK(10),
-        "distribution": Gaussian(momentum=momentum),
-        "num_kept": 5,
-        **_sized(candidates, budget),
-    }
+def steady_cem(dim: int, budget: int) -> Solver:
+    """Kept elites and momentum narrow the search slowly; with few evaluations, both are smaller."""
+    size, momentum = (100, 0.5) if budget >= 5000 else (50, 0.25)
+    return icem(size, num_iterations=budget // size, decay=1.0, momentum=momentum)
 
 
-def cma(dim: int, budget: int) -> dict[str, Any]:
-    """The usual population."""
-    return {"weighting": ACTIVE, "distribution": CMA(restart_below=1e-10), **_sized(_population(dim), budget)}
-
-
-def large_cma(dim: int, budget: int) -> dict[str, Any]:
-    """Four times the usual population."""
-    return {"weighting": ACTIVE, "distribution": CMA(restart_below=1e-10), **_sized(4 * _population(dim), budget)}
-
-
-PRESETS = {"CEM": cem, "steady CEM": steady_cem, "CMA": cma, "CMA, large population": large_cma}
+PRESETS: dict[str, Callable[[int, int], Solver]] = {
+    "CEM": plain_cem,
+    "iCEM": steady_cem,
+    "CMA": lambda dim, budget: cma(dim, budget),
+    "CMA x 4": lambda dim, budget: cma(dim, budget, population=4),
+}
+"""by name, ``(D, evaluations) -> solver``"""
 
 
 def ours() -> dict[str, Minimiser]:
@@ -57,19 +41,10 @@ def ours() -> dict[str, Minimiser]:
 def _minimiser(name: str) -> Minimiser:
     def minimise(landscape: Several, dim: int, budget: int) -> dict[str, Tensor]:
         recorder = Recorder(landscape, budget, stops=False)
-        mean = torch.zeros_like(landscape.optimum)
-        options = {"lower": -HALF_WIDTH, "upper": HALF_WIDTH, "standardize": False, **PRESETS[name](dim, budget)}
+        solver = PRESETS[name](dim, budget).replace(lower=-HALF_WIDTH, upper=HALF_WIDTH)
+        torch.manual_seed(0)
         with torch.no_grad():
-            minimize(recorder, mean, INITIAL_STD, generator=torch.Generator().manual_seed(0), **options)
+            solver(recorder, torch.zeros_like(landscape.optimum), INITIAL_STD)
         return {f"lit-dcem {name}": recorder.best_so_far()}
 
     return minimise
-
-
-def _population(dim: int) -> int:
-    return 4 + int(3 * math.log(dim))
-
-
-def _sized(candidates: int, budget: int) -> dict[str, int]:
-    """As many iterations as the budget allows; kept candidates are evaluated again."""
-    return {"num_candidates": candidates, "num_iterations": math.ceil(budget / candidates)}

@@ -75,6 +75,7 @@ class Gaussian(Distribution):
     Args:
         min_std: lower bound of the standard deviation after a fit.
         momentum: weight of the old mean and standard deviation in the new ones, in [0, 1).
+        fixed_std: fit the mean alone, as MPPI does.
 
     Raises:
         ValueError: an option out of range.
@@ -82,6 +83,7 @@ class Gaussian(Distribution):
 
     min_std: float = 0.0
     momentum: float = 0.0
+    fixed_std: bool = False
 
     def __post_init__(self) -> None:
         check_fit(self.min_std, self.momentum)
@@ -95,14 +97,17 @@ class Gaussian(Distribution):
     def fit(self, state: Moments, candidates: Tensor, weights: Tensor) -> Moments:
         shares = shares_of(weights).unsqueeze(-1)
         mean = (shares * candidates).sum(1)
+        std = state.std if self.fixed_std else self._std(mean, candidates, shares)
+        if self.momentum > 0:
+            mean, std = torch.lerp(mean, state.mean, self.momentum), torch.lerp(std, state.std, self.momentum)
+        return Moments(mean, std)
+
+    def _std(self, mean: Tensor, candidates: Tensor, shares: Tensor) -> Tensor:
         variance = (shares * (candidates - mean.unsqueeze(1)).square()).sum(1)
         # The square root has an infinite slope at zero; below the floor the gradient is zero instead. The floor is
         # where squares of deviations would become denormal numbers, which are slow.
         floor = max(self.min_std**2, math.sqrt(torch.finfo(variance.dtype).tiny))
-        std = variance.clamp_min(floor).sqrt()
-        if self.momentum > 0:
-            mean, std = torch.lerp(mean, state.mean, self.momentum), torch.lerp(std, state.std, self.momentum)
-        return Moments(mean, std)
+        return variance.clamp_min(floor).sqrt()
 
 
 class Choices(NamedTuple):

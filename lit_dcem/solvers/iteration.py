@@ -15,7 +15,7 @@ from lit_dcem.solvers.distributions import Distribution
 from lit_dcem.solvers.options import as_bound, plain, require
 from lit_dcem.solvers.ranking import is_free_to_look, rank_finite
 from lit_dcem.solvers.types import Bound, Iteration, Objective
-from lit_dcem.solvers.weights import Weighting
+from lit_dcem.solvers.weights import AnyWeighting
 
 Bounds = tuple[float | Tensor | None, float | Tensor | None]
 
@@ -41,7 +41,7 @@ class Step:
 
     objective: Objective
     bounds: Bounds
-    weighting: Weighting
+    weighting: AnyWeighting
     distribution: Distribution
     standardize: bool
     num_kept: int

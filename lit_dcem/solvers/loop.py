@@ -13,12 +13,12 @@ from lit_dcem.solvers.answer import require_finite_values, solution_of
 from lit_dcem.solvers.batches import bound_in_rows, objective_in_rows, rows_of, solution_in_batches
 from lit_dcem.solvers.distributions import Distribution
 from lit_dcem.solvers.iteration import State, Step, as_bounds
-from lit_dcem.solvers.noise import Noise
+from lit_dcem.solvers.noise import AnyNoise
 from lit_dcem.solvers.options import as_std, check_distribution, require
 from lit_dcem.solvers.ranking import is_free_to_look
 from lit_dcem.solvers.recompute import recomputed
 from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
-from lit_dcem.solvers.weights import Weighting
+from lit_dcem.solvers.weights import AnyWeighting
 
 Generator = torch.Generator | Sequence[torch.Generator] | None
 Callback = Callable[[Iteration], None]
@@ -30,9 +30,9 @@ class Loop:
 
     sizes: tuple[int, ...]
     """candidates in each iteration"""
-    weighting: Weighting
+    weighting: AnyWeighting
     distribution: Distribution
-    noise: Noise
+    noise: AnyNoise
     lower: Bound = None
     upper: Bound = None
     standardize: bool = True

@@ -13,14 +13,15 @@ from torch import Tensor
 from lit_dcem.solvers.batches import negated, with_negated_values
 from lit_dcem.solvers.distributions import Distribution, Gaussian
 from lit_dcem.solvers.loop import Callback, Generator, Loop
-from lit_dcem.solvers.noise import Noise, white
+from lit_dcem.solvers.noise import AnyNoise, Noise, White
 from lit_dcem.solvers.options import arguments_of, candidates_per_iteration, check_loop, require
 from lit_dcem.solvers.sampling_solver import SamplingSolver
 from lit_dcem.solvers.types import Bound, Objective, Solution
-from lit_dcem.solvers.weights import SoftTopK, Weighting
+from lit_dcem.solvers.weights import AnyWeighting, SoftTopK
 
 TEN_ELITES = SoftTopK(10)
 GAUSSIAN = Gaussian()
+WHITE = White()
 
 
 def minimize(
@@ -28,9 +29,9 @@ def minimize(
     mean: Float[Tensor, "*batch dim"],
     std: float | Float[Tensor, "*batch dim"] | Float[Tensor, ""] = 1.0,
     *,
-    weighting: Weighting = TEN_ELITES,
+    weighting: AnyWeighting = TEN_ELITES,
     distribution: Distribution = GAUSSIAN,
-    noise: Noise = white,
+    noise: AnyNoise = WHITE,
     num_candidates: int | Sequence[int] = 100,
     num_iterations: int = 10,
     lower: Bound = None,
@@ -129,9 +130,9 @@ class Minimizer(SamplingSolver):
     def __init__(
         self,
         *,
-        weighting: Weighting = TEN_ELITES,
+        weighting: AnyWeighting = TEN_ELITES,
         distribution: Distribution = GAUSSIAN,
-        noise: Noise = white,
+        noise: AnyNoise = WHITE,
         num_candidates: int | Sequence[int] = 100,
         num_iterations: int = 10,
         lower: Bound = None,
@@ -155,6 +156,10 @@ class Minimizer(SamplingSolver):
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor = 1.0) -> Solution:
         return minimize(objective, mean, std, **self.options)
+
+    def with_horizon(self, horizon: int) -> Minimizer:
+        noise = self.options["noise"]
+        return self.replace(noise=noise.with_horizon(horizon)) if isinstance(noise, Noise) else self
 
     @property
     def is_differentiable(self) -> bool:

@@ -1,7 +1,8 @@
 """The noise that candidates are made of: white, coloured along time, or smooth splines over few knots.
 
-A `Noise` of your own is any function ``(shape, like, generator) -> noise``: standard normal numbers of a shape
-``(B, N, D)``, with the type and device of the tensor ``like``. Antithetic noise, for example::
+Noise is any function ``(shape, like, generator) -> noise``: standard normal numbers of a shape ``(B, N, D)``, with the
+type and device of the tensor ``like``. `Noise` is the base class of those that a config can name. Antithetic noise, for
+example::
 
     def antithetic(shape, like, generator):
         rows, count, dim = shape
@@ -12,8 +13,9 @@ A `Noise` of your own is any function ``(shape, like, generator) -> noise``: sta
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -23,17 +25,34 @@ from torch import Tensor
 from lit_dcem.solvers.options import require, whole_number
 
 Shape = tuple[int, int, int]
-Noise = Callable[[Shape, Tensor, "torch.Generator | None"], Tensor]
-"""``(shape, like, generator) -> noise``"""
 
 
-def white(shape: Shape, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Independent numbers."""
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+class Noise(ABC):
+    """``noise(shape, like, generator) -> numbers``."""
+
+    @abstractmethod
+    def __call__(self, shape: Shape, like: Tensor, generator: torch.Generator | None) -> Float[Tensor, "batch n dim"]:
+        """Standard normal numbers of a shape (B, N, D), of the type and on the device of a tensor."""
+
+    def with_horizon(self, horizon: int) -> Noise:
+        """The same noise for points of another number of time steps; by default noise does not know of time."""
+        return self
+
+
+AnyNoise = Noise | Callable[[Shape, Tensor, "torch.Generator | None"], Tensor]
+"""an object, or a function"""
 
 
 @dataclass(frozen=True)
-class Coloured:
+class White(Noise):
+    """Independent numbers."""
+
+    def __call__(self, shape: Shape, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class Coloured(Noise):
     """Noise whose power falls with the frequency along time.
 
     A point is then ``horizon`` steps of actions, time first.
@@ -55,6 +74,9 @@ class Coloured:
     def __call__(self, shape: Shape, like: Tensor, generator: torch.Generator | None) -> Tensor:
         return coloured_noise(shape, self.exponent, self.horizon, like, generator)
 
+    def with_horizon(self, horizon: int) -> Noise:
+        return replace(self, horizon=horizon)
+
     def check_dim(self, dim: int) -> None:
         """Raise a ValueError unless ``horizon`` divides the size of a point."""
         check_horizon(self.horizon, dim)
@@ -64,7 +86,7 @@ Order = Literal["constant", "linear", "cubic"]
 
 
 @dataclass(frozen=True)
-class Spline:
+class Spline(Noise):
     """Noise interpolated between few random knots along time, with unit variance at each step.
 
     A point is ``horizon`` steps of actions, time first. Constant splines are action blocks: each action is repeated.
@@ -91,9 +113,12 @@ class Spline:
 
     def __call__(self, shape: Shape, like: Tensor, generator: torch.Generator | None) -> Tensor:
         size = shape[2] // self.horizon
-        knots = white((*shape[:2], self.num_knots * size), like, generator).unflatten(-1, (self.num_knots, size))
+        knots = White()((*shape[:2], self.num_knots * size), like, generator).unflatten(-1, (self.num_knots, size))
         weights = knot_weights(self.num_knots, self.horizon, self.order).to(like)
         return (weights / weights.norm(dim=1, keepdim=True) @ knots).flatten(-2)
+
+    def with_horizon(self, horizon: int) -> Noise:
+        return replace(self, horizon=horizon)
 
     def check_dim(self, dim: int) -> None:
         """Raise a ValueError unless ``horizon`` divides the size of a point."""
@@ -128,7 +153,7 @@ def knot_weights(num_knots: int, horizon: int, order: Order) -> Float[Tensor, "h
 
 def noise_of(exponent: float, horizon: int) -> Noise:
     """White noise for exponent 0, else coloured noise."""
-    return white if exponent == 0 else Coloured(exponent, horizon)
+    return White() if exponent == 0 else Coloured(exponent, horizon)
 
 
 def check_colour(exponent: float, horizon: int) -> None:
@@ -154,7 +179,7 @@ def coloured_noise(
     as used in iCEM (Pinneri et al. 2020, section 3.1). The mean over the horizon is also random: frequency 0 has the
     power of the lowest frequency above it.
     """
-    numbers = white(shape, like, generator)
+    numbers = White()(shape, like, generator)
     if exponent == 0:
         return numbers
     spectrum = torch.fft.rfft(numbers.unflatten(-1, (horizon, -1)), dim=-2)

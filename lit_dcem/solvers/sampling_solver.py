@@ -41,6 +41,10 @@ class SamplingSolver(Solver):
         """A copy that returns a trace, with another number of iterations if one is given."""
         return self.replace(trace=True, **({} if num_iterations is None else {"num_iterations": num_iterations}))
 
+    def with_horizon(self: Same, horizon: int) -> Same:
+        """A solver for points of H = ``horizon`` time steps of actions, time first, which noise may depend on."""
+        return self.replace(horizon=horizon) if "horizon" in self.options else self
+
     @property
     def num_evaluations(self) -> int:
         """Candidates of all iterations, for each problem."""

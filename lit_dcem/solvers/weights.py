@@ -1,7 +1,8 @@
 """How candidates are weighted by their scores: the only difference between CEM, DCEM and MPPI.
 
 A weighting is any function ``scores [B, N] -> weights [B, N]``: larger scores are better, and minus infinity marks a
-broken candidate, which must get weight 0. Only the ratios of the weights in a row count. A weighting of your own::
+broken candidate, which must get weight 0. Only the ratios of the weights in a row count. `Weighting` is the base class
+of those that a config can name. A weighting of your own::
 
     def linear(scores):
         ranks = scores.argsort(-1).argsort(-1)
@@ -11,6 +12,7 @@ broken candidate, which must get weight 0. Only the ratios of the weights in a r
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,12 +24,24 @@ from lit_dcem.solvers.lml import lml
 from lit_dcem.solvers.options import check_temperature, require, require_row_numbers, whole_number
 from lit_dcem.solvers.ranking import hard_top_k
 
-Weighting = Callable[[Tensor], Tensor]
-"""``scores [B, N] -> weights [B, N]``"""
+
+class Weighting(ABC):
+    """``weighting(scores [B, N]) -> weights [B, N]``."""
+
+    is_differentiable = True
+    """whether gradients pass from the weights to the scores"""
+
+    @abstractmethod
+    def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+        """Weights of the candidates, 0 where the score is minus infinity."""
+
+
+AnyWeighting = Weighting | Callable[[Tensor], Tensor]
+"""an object, or a function"""
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Weighting):
     """Weight 1 for the k best candidates: CEM. No gradient passes.
 
     Args:
@@ -48,7 +62,7 @@ class TopK:
 
 
 @dataclass(frozen=True)
-class SoftTopK:
+class SoftTopK(Weighting):
     """The LML projection, a soft top-k: DCEM (section 3 of the paper).
 
     Args:
@@ -71,7 +85,7 @@ class SoftTopK:
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Weighting):
     """Weights in proportion to ``exp(score / temperature)``: MPPI (Williams et al. 2017, information theoretic MPC).
 
     Args:
@@ -95,7 +109,7 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class LogRank:
+class LogRank(Weighting):
     """Weight ``log(k + 1/2) - log(rank)`` for the k best candidates, scaled to sum to k. No gradient passes.
 
     The weights of CMA-ES (Hansen 2016, arXiv:1604.00772, table 1). Ranks need no standardized scores; with

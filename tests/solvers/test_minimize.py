@@ -1,6 +1,7 @@
 """Any weighting, distribution and noise in the one loop: known optima, gradients, independence, and what ends it."""
 
 import functools
+import itertools
 import math
 import re
 
@@ -8,15 +9,30 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lit_dcem import DCEM, Minimizer, cem, dcem, minimize
+from lit_dcem import DCEM, Minimizer, cem, dcem, icem, minimize, mppi
 from lit_dcem.solvers.distributions import Categorical, Distribution, Gaussian, Moments, shares_of
-from lit_dcem.solvers.noise import Coloured, Spline, white
+from lit_dcem.solvers.noise import Coloured, Spline, White
 from lit_dcem.solvers.weights import Softmax, SoftTopK, TopK
 
 TARGET = torch.tensor([[0.5, -1.0, 0.2, 0.0], [2.0, 0.3, -0.4, 1.0], [-0.7, 0.1, 0.0, -0.2]])
 START = torch.zeros(3, 4)
+
+
+def antithetic(shape, like, generator):
+    """As in the documentation of noise."""
+    rows, count, dim = shape
+    half = torch.randn((rows, (count + 1) // 2, dim), generator=generator, dtype=like.dtype, device=like.device)
+    return torch.cat([half, -half], 1)[:, :count]
+
+
 WEIGHTINGS = {"hard": TopK(10), "soft": SoftTopK(10, 0.5), "softmax": Softmax(0.3)}
-NOISES = {"white": white, "pink": Coloured(1.0, 4), "blocks": Spline(4, 4, "constant"), "cubic": Spline(4, 4)}
+NOISES = {
+    "white": White(),
+    "pink": Coloured(1.0, 4),
+    "blocks": Spline(4, 4, "constant"),
+    "cubic": Spline(4, 4),
+    "own": antithetic,
+}
 
 
 class Isotropic(Distribution):
@@ -238,7 +254,7 @@ def test_splines_have_unit_variance_and_pass_through_their_knots(order):
     assert (steps < 1e-9).sum() == (9 if order == "constant" else 0)
     assert order == "constant" or steps.max() < 0.9  # white noise: 2
     whole = Spline(13, 13, order)((1, 5, 26), torch.zeros(()), generator(1))
-    assert_close(whole, white((1, 5, 26), torch.zeros(()), generator(1)), rtol=0, atol=1e-5)
+    assert_close(whole, White()((1, 5, 26), torch.zeros(()), generator(1)), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -285,4 +301,31 @@ def test_the_solver_has_the_options_of_the_function():
         Minimizer(distribution=Categorical(3)).check_dim(4)
     with pytest.raises(TypeError):
         solver.replace(nothing=1)
+    assert Minimizer(noise=Spline(2, 3)).with_horizon(7).options["noise"] == Spline(2, 7)
+    assert Minimizer(noise=antithetic).with_horizon(7).options["noise"] is antithetic
+    assert DCEM().with_horizon(7).options["horizon"] == 7
     assert isinstance(DCEM().replace(num_iterations=2), DCEM)
+
+
+# ---- presets ---------------------------------------------------------------------------------------------------------
+
+
+def test_mppi_moves_its_mean_by_the_softmax_of_the_values_alone():
+    options = {"num_candidates": 50, "trace": True, "generator": generator()}
+    solution = mppi(temperature=0.5, **options)(bowl(TARGET), START, 0.3)
+    (iteration,) = solution.trace
+    weights = torch.softmax(-iteration.values / 0.5, -1)
+    assert_close(solution.mean, (weights.unsqueeze(-1) * iteration.candidates).sum(1))
+    assert (solution.std == 0.3).all() and mppi().is_differentiable
+
+
+def test_icem_keeps_elites_and_has_fewer_and_fewer_candidates():
+    solver = icem(num_candidates=100, num_elites=10, num_iterations=9, horizon=2, noise_exponent=1.0, trace=True)
+    solution = solver(bowl(TARGET), START, 1.0)
+    sizes = [iteration.values.shape[1] for iteration in solution.trace]
+    assert sizes == [100, 80, 64, 51, 40, 32, 26, 20, 20] and solver.num_evaluations == sum(sizes)
+    best = [iteration.values.min(1).values for iteration in solution.trace]
+    assert all((after <= before).all() for before, after in itertools.pairwise(best))
+    assert_close(solution.best, TARGET, rtol=0, atol=0.2)
+    with pytest.raises(ValueError, match=r"decay must be at least 1, got 0\.5\."):
+        icem(decay=0.5)

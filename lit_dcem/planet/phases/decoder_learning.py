@@ -14,7 +14,7 @@ from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.problem import Problem
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 
 DECODER_METRICS = ("train/decoder", "train/logits")
 """what a phase that learns a decoder logs in addition to `Planet`"""
@@ -34,7 +34,7 @@ class DecoderLearning:
 
     world_model: WorldModel
     planner: LatentPlanner
-    solver: DCEM
+    solver: SamplingSolver
     """searches; gradients go through it"""
     embedding_loss: EmbeddingLoss
     """of the points that the search evaluated"""

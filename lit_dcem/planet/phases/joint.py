@@ -23,7 +23,7 @@ from lit_dcem.planet.phases.policy_gradient import PolicyGradient
 from lit_dcem.planet.phases.policy_learning import PolicyLearning
 from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.latent import LatentPlanner
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 from lit_dcem.training.optimizing import clip_groups, optimize
 
 
@@ -65,7 +65,7 @@ class PlanetJoint(LearnedPolicy):
         policy_gradient: PolicyGradient,
         policy_weight: float = 1.0,
         value_options: dict[str, Any] | None = None,
-        training_solver: DCEM | None = None,
+        training_solver: SamplingSolver | None = None,
         loss: EmbeddingLoss | None = None,
         num_beliefs: int = 16,
         logit_cost: float = 0.0,

@@ -24,7 +24,7 @@ from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 from lit_dcem.training.optimizing import clip_groups, optimize
 from lit_dcem.training.start import start_from
 
@@ -90,7 +90,7 @@ class PlanetPhase2(Planet):
         self,
         world_model: WorldModel,
         planner: LatentPlanner,
-        training_solver: DCEM | None = None,
+        training_solver: SamplingSolver | None = None,
         loss: EmbeddingLoss | None = None,
         beliefs: Literal["replay", "acting"] = "replay",
         num_beliefs: int = 16,

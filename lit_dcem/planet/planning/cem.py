@@ -11,7 +11,7 @@ from torch import Tensor
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.problem import Rest
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 
 BOUNDS = {"lower": -1.0, "upper": 1.0}
 """of actions"""
@@ -25,7 +25,7 @@ class CEMPlanner(ModelPlanner):
 
     Args:
         solver: searches. ``temperature: 0`` makes it CEM (paper: 1,000 candidates, 100 elites, 10 iterations). The
-            planner sets its bounds, -1 and 1, and the ``horizon`` of its coloured noise.
+            planner sets its bounds, -1 and 1, and the ``horizon`` of its noise.
         horizon: H, actions in a plan (paper: 12).
         initial_std: standard deviation of the first candidates (PlaNet's code: 1).
         options: those of `ModelPlanner` and `PlannerOptions`, by name.
@@ -34,9 +34,9 @@ class CEMPlanner(ModelPlanner):
         ValueError: an option out of range, or a solver with other bounds.
     """
 
-    def __init__(self, solver: DCEM, horizon: int = 12, initial_std: float = 1.0, **options: Any) -> None:
+    def __init__(self, solver: SamplingSolver, horizon: int = 12, initial_std: float = 1.0, **options: Any) -> None:
         _check_bounds(solver)
-        super().__init__(solver.replace(horizon=horizon, **BOUNDS), horizon, initial_std, **options)
+        super().__init__(solver.with_horizon(horizon).replace(**BOUNDS), horizon, initial_std, **options)
 
     def size(self, action_dim: int) -> int:
         return self.horizon * action_dim
@@ -50,7 +50,7 @@ class CEMPlanner(ModelPlanner):
         return torch.cat([points[:, action_dim:], torch.zeros_like(points[:, :action_dim])], 1)
 
 
-def _check_bounds(solver: DCEM) -> None:
+def _check_bounds(solver: SamplingSolver) -> None:
     given = {name: solver.options.get(name) for name in BOUNDS}
     for name, bound in given.items():
         if bound is not None and not (torch.as_tensor(bound) == BOUNDS[name]).all():

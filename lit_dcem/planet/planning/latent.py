@@ -13,7 +13,7 @@ from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.problem import Rest
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 
 
 class LatentPlanner(ModelPlanner):
@@ -37,7 +37,9 @@ class LatentPlanner(ModelPlanner):
 
     decoder: ActionDecoder
 
-    def __init__(self, decoder: ActionDecoder, solver: DCEM, initial_std: float = 0.5, **options: Any) -> None:
+    def __init__(
+        self, decoder: ActionDecoder, solver: SamplingSolver, initial_std: float = 0.5, **options: Any
+    ) -> None:
         super().__init__(solver, decoder.horizon, initial_std, **options)
         self.use_decoder(decoder)
 

@@ -18,7 +18,7 @@ from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.imagination import Imagination, Imagine
 from lit_dcem.planet.planning.options import PlannerOptions
 from lit_dcem.planet.planning.problem import Noise, Problem, Rest
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 from lit_dcem.solvers.search import Search
 from lit_dcem.solvers.types import Objective, Solution
 
@@ -66,7 +66,12 @@ class ModelPlanner(nn.Module, ABC):
     """
 
     def __init__(
-        self, solver: DCEM, horizon: int, initial_std: float, value: ValueEnsemble | None = None, **options: Any
+        self,
+        solver: SamplingSolver,
+        horizon: int,
+        initial_std: float,
+        value: ValueEnsemble | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         if horizon < 1 or not 0 < initial_std < math.inf:

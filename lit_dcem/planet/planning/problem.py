@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.world_model import WorldModel
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 
 
 class Rest(NamedTuple):
@@ -32,7 +32,7 @@ class Noise:
     common: bool = False
     """give every environment the same numbers, so that the plan for one does not depend on the others"""
 
-    def solver(self, solver: DCEM) -> DCEM:
+    def solver(self, solver: SamplingSolver) -> SamplingSolver:
         """The solver, drawing from this noise."""
         changes = {"common_noise": True} if self.common else {}
         return solver.replace(**changes if self.generator is None else {**changes, "generator": self.generator})
