@@ -19,9 +19,9 @@ def plain_cem(dim: int, budget: int) -> Solver:
 
 
 def steady_cem(dim: int, budget: int) -> Solver:
-    """Kept elites and momentum narrow the search slowly; with few evaluations, both are smaller."""
-    size, momentum = (100, 0.5) if budget >= 5000 else (50, 0.25)
-    return icem(size, num_iterations=budget // size, decay=1.0, momentum=momentum)
+    """Kept elites, and momentum, which narrows the search slowly if there are many evaluations."""
+    size, momentum = (100, 0.6) if budget >= 5000 else (50, 0.25)
+    return icem(size, num_iterations=budget // size, decay=1.0, momentum=momentum, num_kept=5)
 
 
 PRESETS: dict[str, Callable[[int, int], Solver]] = {
