@@ -1,4 +1,4 @@
-"""Messages of argparse, jsonargparse and Python as one sentence: the rule, then the value that came."""
+"""Rewrites messages of argparse, jsonargparse and Python as one sentence: the rule, then the value got."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 LONGEST_VALUE = 160
-"""characters of a value that a sentence repeats"""
+"""a sentence shows at most this many characters of a value"""
 CLASS = "must be a known class, or its path like package.Class, got"
 RULES = [
     (r"Option '(.+)' is not accepted", r"Options must be known, got \1"),
@@ -53,11 +53,11 @@ RULES = [
     (r"(\w+)\.__init__\(\) missing \d+ required .*arguments?: (.+)", r"\2 must be given to \1, got none"),
     (
         r"'.+' not supported between instances of '(.+)' and '(.+)'",
-        r"Settings must be of the right type, got \1 beside \2",
+        r"Settings must be of the right type, got \1 and \2",
     ),
     (
         r"unsupported operand type\(s\) for .+: '(.+)' and '(.+)'",
-        r"Settings must be of the right type, got \1 beside \2",
+        r"Settings must be of the right type, got \1 and \2",
     ),
     (
         r"'utf-?\d+' codec can't decode (bytes? .+?) in position (\S+): .*",
@@ -73,8 +73,8 @@ RULES = [
     ),
     (r"(-?\d+) is not in bounds, numpy accepts from 0 to (\d+)", r"A seed must be between 0 and \2, got \1"),
 ]
-"""what others write, and how we say it: without the option's name where it begins with "must", without the value where
-that stands elsewhere in the message"""
+"""Patterns of their messages, and our wording. If it begins with "must", it follows the option's name. ``VALUE`` stands
+for a value that another part of the message gives."""
 TYPES = {
     "int": "an integer",
     "float": "a number",
@@ -88,17 +88,18 @@ TYPES = {
     "NoneType": "null",
 }
 VAGUE = ("must be a ", "must be a class that", CLASS)
-"""what a less telling sentence begins with, the least telling one last"""
+"""how less specific sentences begin, the least specific last"""
 NOISE = re.compile(
     r"Does not validate|Subtypes:|Errors:|Given value|hint:|See above|Expected a path but|Subclass types|- a "
 )
 
 
 def one_sentence(message: str) -> str:
-    """What a message says, as a sentence of the option, the rule and the value.
+    """Rewrite a message as one sentence that states the option, the rule and the value.
 
-    jsonargparse lists what is wrong with a value as each of the types that an option may have. What tells most is
-    taken: a sentence of a class, then a class that cannot be imported or does not fit, then the types.
+    For each type that an option may have, jsonargparse gives a reason why the value does not fit it. Only the most
+    specific reason is kept. A reason why a class does not fit comes before a list of the types; but if the value is not
+    even the name of a class, and the option may be a number, the types are listed.
     """
     key, body = _key(_innermost(message).strip())
     items = _items(body)
@@ -113,7 +114,7 @@ def one_sentence(message: str) -> str:
 
 
 def _innermost(message: str) -> str:
-    """What is said of an option of a class, where a message about the class is made of that."""
+    """The part of a message about an option inside a class, if that is why the class was refused."""
     found = re.search(r"^( *)- Problem with given class_path .*:\n(?=\s*Parser key)", message, re.M)
     if not found:
         return message
@@ -123,13 +124,13 @@ def _innermost(message: str) -> str:
 
 
 def _key(message: str) -> tuple[str, str]:
-    """The option that a message is about, if it says so, and the rest."""
+    """The option that a message names, or "" if it names none; and the rest of the message."""
     found = re.match(r'Parser key "([^"]+)":\s*', message)
     return (found[1], message[found.end() :]) if found else ("", message)
 
 
 def _items(body: str) -> list[str]:
-    """What is wrong, a line each."""
+    """The reasons that a message gives, each once."""
     if body.startswith("Problems parsing config"):
         return [" ".join(body.split())]
     lines = [line.strip().removeprefix("- ") for line in body.splitlines()]
@@ -143,6 +144,7 @@ def _items(body: str) -> list[str]:
 
 
 def _say(item: str, given: str) -> str:
+    """Our wording of a reason; the reason itself if no rule matches."""
     for pattern, ours in RULES:
         if found := re.fullmatch(pattern, item.rstrip(".")):
             return found.expand(ours).replace("VALUE", _short(_value(given)))
@@ -150,17 +152,18 @@ def _say(item: str, given: str) -> str:
 
 
 def _rank(sentence: str) -> int:
-    """0 for what tells most."""
+    """How vague a sentence is; 0 for the most specific ones."""
     return max((i for i, start in enumerate(VAGUE, 1) if sentence.startswith(start)), default=0)
 
 
 def _of_types(names: str, types: Sequence[str], given: str) -> str:
+    """The sentence about a value that has none of the types."""
     got = [found[1] for each in types if (found := re.search(r"Got value: (.*)", each))]
     return f"must be {names}, got {_short(got[-1] if got else _value(given))}"
 
 
 def _names(types: Sequence[str]) -> str:
-    """The types that an option may have, in words; empty if it may only be left out."""
+    """The types that an option may have, in words; empty if it may only be null."""
     names: list[str] = []
     for each in types:
         if literal := re.search(r"Literal\[(.*)\]", each):
@@ -182,7 +185,7 @@ def _short(value: str) -> str:
 
 
 def _about(key: str, given: str, sentence: str) -> str:
-    """The sentence with the whole name of its option, as it is typed but for ``init_args``."""
+    """The sentence with the full name of its option, without the ``init_args`` in it."""
     nested = re.match(r"NestedArg\(key='(.*?)'", given)
     whole = f"{key}.{nested[1]}" if nested and key else key
     whole = re.sub(r"\.(init_args|class_path)\b", "", whole)

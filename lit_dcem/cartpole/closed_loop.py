@@ -27,7 +27,7 @@ def plan_costs(
 ) -> Float[Tensor, "seeds batch"]:
     """Costs of the planned forces, for each seed of the planner's noise; torch's global random state is preserved."""
     costs = []
-    with isolate_rng():
+    with isolate_rng():  # a planner of your own draws from the global generator
         for seed in seeds:
             torch.manual_seed(seed)
             costs.append(rollout_cost(states, _plan(planner, states).unsqueeze(1)).squeeze(1))
@@ -94,7 +94,7 @@ def control(
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
     visited, forces, rewards = [states], [], []
     rest: Tensor | None = None
-    with isolate_rng():
+    with isolate_rng():  # a planner of your own draws from the global generator
         torch.manual_seed(seed)
         for _ in range(num_steps):
             state = visited[-1]

@@ -154,7 +154,7 @@ def _loop_report(episode: Episode) -> Report:
 def _warm_up(planner: nn.Module, states: Tensor) -> None:
     """Check that this is a planner, and keep what a first plan does once (a fit, a compilation) out of the timing."""
     try:
-        with isolate_rng():
+        with isolate_rng():  # a planner of your own draws from the global generator
             forces = planner(states[:1])
     except ValueError as error:  # options that do not fit the problem
         raise UsageError(one_sentence(str(error))) from error

@@ -158,7 +158,7 @@ class CartpoleEmbedding(pl.LightningModule):
 
     def _measure(self, states: Tensor, stage: str) -> None:
         """Measure with the same noise each time, without touching the random state of training."""
-        with isolate_rng():
+        with isolate_rng():  # a solver of your own draws from the global generator
             for seed in range(self.validation_repeats):
                 torch.manual_seed(seed)
                 self.cost.update(_cost(states, self(states).unsqueeze(1)))

@@ -30,3 +30,11 @@ class Policy(Protocol):
             state: state returned by the last call. None in the first call.
         """
         ...
+
+
+class SeedablePolicy(Policy, Protocol):
+    """A policy that can be given noise of its own. By itself it draws from torch's global generator, if at all."""
+
+    def with_seed(self, seed: int) -> Policy:
+        """The same policy with a new generator of this seed, from which it draws all its noise."""
+        ...

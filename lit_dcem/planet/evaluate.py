@@ -121,7 +121,7 @@ def _round(
     length = envs.longest_episode
     decisions = None if length is None else length * math.ceil(num_episodes / envs.num_envs)
     with progress(description, decisions) as tick:
-        return evaluate_episodes(ticking(policy, tick), envs, num_episodes, seed=seed, film=film)
+        return evaluate_episodes(ticking(policy.with_seed(seed), tick), envs, num_episodes, film=film)
 
 
 def _report(

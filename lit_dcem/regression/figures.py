@@ -129,7 +129,7 @@ def _side_by_side(methods: Seeds, draw: Callable[[Axes, EnergyRegression], None]
 
 def _iterates(module: EnergyRegression, x: Tensor, num_iterations: int) -> Tensor:
     """Predictions after each iteration, on the CPU in the precision of x."""
-    with isolate_rng(), torch.no_grad():
+    with isolate_rng(), torch.no_grad():  # a solver of your own draws from the global generator
         torch.manual_seed(0)
         return module.iterates(x.to(_place(module)), num_iterations).to(x)
 

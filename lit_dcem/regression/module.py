@@ -131,7 +131,7 @@ class EnergyRegression(pl.LightningModule):
         """Measure with the same noise each time, without touching the random state of training."""
         x, y = batch
         for repeat in range(self.validation_repeats):
-            with isolate_rng():
+            with isolate_rng():  # a solver of your own draws from the global generator
                 torch.manual_seed(repeat)
                 self.mse.update(self(x), y)
                 path = self.iterates(x, max(self.validation_iterations))

@@ -19,16 +19,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class LastCheckpoint(pl.Callback):
     """Keeps ``checkpoints/last.ckpt``, from which a run is resumed bit for bit.
 
-    `ModelCheckpoint` saves before an epoch is over: what Lightning does after it, such as stepping a scheduler that
-    waits for a plateau and writing the epoch's metrics, is then lost to a resumed run. This one saves when all of that
-    is done: before the next epoch begins, and before training ends. It must come before all other callbacks, which at
-    these moments begin the next epoch, or put averaged weights in place of the ones that learn. Where ``max_steps`` or
-    ``max_time`` end a run within an epoch, the checkpoint is of before Lightning closes that epoch.
+    `ModelCheckpoint` saves before an epoch is over. A run resumed from such a checkpoint lacks what Lightning does
+    afterwards, such as writing the epoch's metrics and stepping a scheduler that waits for a plateau. This callback
+    saves when all of that is done: before the next epoch begins, and before training ends. It must come before all
+    other callbacks, because at these moments they begin the next epoch or replace the weights by averaged ones. If
+    ``max_steps`` or ``max_time`` ends a run within an epoch, it saves before Lightning closes that epoch.
 
-    SIGINT and SIGTERM end a run after the update that it is in, and after the validation if there is one then, with a
-    checkpoint, in all processes at once. A second signal ends it at once, as does the first one before there is an
-    update to save. Other people's code may take the exception of that one for its own and go on: then the run ends at
-    `raise_if_stopped`, or after its first update.
+    SIGINT and SIGTERM end a run with a checkpoint, in all processes together, after the current update and the
+    validation that follows it, if any. A second signal ends the run immediately, and so does a first one that arrives
+    before there is an update to save. It does so by an exception, which other code might catch: the run then ends at
+    the next `raise_if_stopped`, or after its first update.
 
     Args:
         every_n_epochs: save every this many epochs.
@@ -118,13 +118,13 @@ class LastCheckpoint(pl.Callback):
         rank_zero_info("Stopping after this update, with a checkpoint; once more to stop at once.")
 
     def raise_if_stopped(self) -> None:
-        """Raise the exception of a signal that came before the first update, should it have been lost."""
+        """Raise the exception of a signal that arrived before the first update, in case other code has caught it."""
         if self.received is not None and not self._has_updated:
             raise _exception_of(self.received)
 
 
 def raise_if_stopped(trainer: pl.Trainer) -> None:
-    """To be called in long work before the first update: see `LastCheckpoint`."""
+    """End a run that was told to stop; long work before the first update must call this. See `LastCheckpoint`."""
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, LastCheckpoint):
             callback.raise_if_stopped()

@@ -1,4 +1,4 @@
-"""Logs of resumed runs: cut back to where the checkpoint was written, then continued."""
+"""Truncates the logs of a resumed run to the position of its checkpoint, so that they continue from there."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from lit_dcem.files.replacing import open_replacing
 
 KEY = "log_positions"
-"""of a checkpoint: what each logger had written by then, in their order"""
+"""key in a checkpoint of what each logger had written, in the order of the loggers"""
 EVENTS = "events.out.tfevents.*"
 
 
 class LogPositions(pl.Callback):
-    """Has the loggers write out what they hold before each checkpoint, which then says how much that is.
+    """Flushes the loggers before each checkpoint, and stores in it how much they have written.
 
-    A run that was killed has logged more than its last checkpoint knows. When it is resumed, TensorBoard's events and
-    rows of a CSVLogger behind that are cut off: they will be written again.
+    A run that is killed has logged more than its last checkpoint counts. When it is resumed, this callback removes the
+    later events of TensorBoard and rows of a CSVLogger, because the run will write them again.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class LogPositions(pl.Callback):
 
 
 class _Continued(ExperimentWriter):
-    """A writer for a file with rows in it."""
+    """A writer that continues a file with rows in it."""
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
@@ -64,11 +64,11 @@ class _Continued(ExperimentWriter):
             self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
 
     def _check_log_dir_exists(self) -> None:
-        """The one of Lightning deletes the file."""
+        """Do nothing: Lightning's method deletes the file."""
 
 
 def _position(logger: Logger) -> dict[str, Any]:
-    """What has been written, after it has: bytes of event files, rows of a table, or the name of a run elsewhere."""
+    """Flush a logger, and return what it has written: bytes of event files, rows of a table, or the name of a run."""
     logger.save()
     if isinstance(logger, TensorBoardLogger):
         return {"events": {path.name: path.stat().st_size for path in Path(logger.log_dir).glob(EVENTS)}}
@@ -78,7 +78,7 @@ def _position(logger: Logger) -> dict[str, Any]:
 
 
 def _cut(logger: Logger, position: dict[str, Any], earlier: list[Path]) -> None:
-    """Take away what earlier processes wrote later."""
+    """Remove what earlier processes wrote after the position."""
     for path in earlier if "events" in position else []:
         _truncate(path, position["events"].get(path.name, 0))
     if isinstance(logger, CSVLogger) and "rows" in position and _table(logger).is_file():

@@ -1,4 +1,4 @@
-"""The folder of a run: where it lies, whose turn it is to work in it, and what Lightning keeps in it."""
+"""The folder of a run: chooses it, locks it against other processes, and keeps Lightning's checkpoints in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def newest_run(folder: Path) -> Path | None:
 
 
 def new_run(folder: Path) -> Path:
-    """Make the next ``version_N`` in a folder; of two processes that do so at once, each gets its own.
+    """Make the next ``version_N`` in a folder. Processes that call this at the same time get different ones.
 
     Raises:
         UsageError: it cannot be made.
@@ -65,7 +65,7 @@ class RunFolder(pl.Callback):
     new place.
 
     Args:
-        path: of the folder, which must be there; None in processes that the first one tells.
+        path: of the folder, which must exist; None in all processes but the first, which tells them.
 
     Raises:
         UsageError: another process works in it.
@@ -79,7 +79,7 @@ class RunFolder(pl.Callback):
         self._lock = None if path is None else _locked(path)
 
     def path(self, trainer: pl.Trainer) -> Path:
-        """The same in all processes, which must ask together the first time."""
+        """The folder, the same in all processes. The first call must be made by all of them together."""
         if not self._told:
             self._path = Path(trainer.strategy.broadcast(str(self._path)))
             self._told = True
@@ -120,7 +120,7 @@ def _moved(value: Any, before: str, there: str) -> Any:
 
 
 def _locked(folder: Path) -> IO[str] | None:
-    """A file that is locked as long as it is open, at most until the process ends; none where files have no locks.
+    """A file that stays locked until it is closed or the process ends; None on systems without file locks.
 
     Raises:
         UsageError: another process has locked it.
@@ -149,10 +149,10 @@ def _locked(folder: Path) -> IO[str] | None:
 
 
 def run_folder(trainer: pl.Trainer) -> Path:
-    """Where a run keeps what belongs to it alone; all processes must ask together.
+    """The folder in which a run keeps its own files; all processes must call this together.
 
-    On the command line that is the folder that `RunFolder` knows. A Trainer without one keeps things where its
-    checkpoints go: next to the folder of its first ModelCheckpoint, or where Lightning puts them by its logger.
+    On the command line this is the folder of `RunFolder`. For a Trainer without that callback it is the parent of the
+    first ModelCheckpoint's folder, or the folder that Lightning chooses by its logger.
     """
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, RunFolder):
@@ -170,7 +170,7 @@ def run_folder(trainer: pl.Trainer) -> Path:
 
 
 def _passing_folder() -> Path:
-    """For a run that leaves no files: gone when the process ends."""
+    """A temporary folder that is deleted when the process ends, for a run that leaves no files."""
     import atexit
 
     folder = Path(tempfile.mkdtemp(prefix="lit-dcem-"))
@@ -179,7 +179,7 @@ def _passing_folder() -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Remove the folder of a run that never began, and the empty ones around it that it was made in."""
+    """Remove the folder of a run that never began, and its parent if that is empty."""
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
         folder.parent.rmdir()

@@ -16,18 +16,18 @@ Draw = Callable[[torch.Generator], Any]
 class Stream:
     """Random batches, ``length`` an epoch; batch i depends on (seed, rank, i) alone, not on what was drawn before.
 
-    A train loader for Lightning: a resumed run that begins at the position where it stood sees the batches that an
-    uninterrupted one would have seen, and ranks see different ones. The datamodule must keep the position: Lightning
-    drops the state of a loader where a checkpoint was written between two epochs. The stream has a length because
-    Lightning reads a batch ahead without.
+    A train loader for Lightning. A resumed run that starts at the position of its checkpoint sees the batches that an
+    uninterrupted run would have seen, and each rank sees different ones. The datamodule must keep the position, because
+    Lightning drops the state of a loader when a checkpoint is written between two epochs. The stream has a length
+    because Lightning would otherwise read one batch ahead.
 
     Args:
         draw: makes a batch with a generator.
         length: batches in an epoch.
         seed: of the stream.
         rank: of the process.
-        repeats: how often each batch is given in a row.
-        position: batches given before.
+        repeats: how many times in a row each batch is returned.
+        position: number of batches returned before.
     """
 
     def __init__(self, draw: Draw, length: int, seed: int, rank: int = 0, repeats: int = 1, position: int = 0) -> None:

@@ -1,6 +1,7 @@
 """Figures 2, 7, 8, 9 and 10 draw what they should from runs and tables, and TensorBoard gets its pictures."""
 
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lit_dcem import DCEM, ActionDecoder, CartpoleEmbedding, CartpoleStates
@@ -94,6 +96,13 @@ def test_searches_are_drawn_on_the_plane_and_as_forces():
 
 def test_search_of_a_larger_latent_space_has_no_surface():
     axes(search_iterations(module(latent_dim=3), STATES[0], DCEM(temperature=0.0)), 8)
+
+
+def test_a_bar_follows_the_drawing_of_searches(monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr("lit_dcem.training.progress.Console", lambda **_: terminal)
+    search_iterations(module(latent_dim=3), STATES[0])
+    assert "iterations" in terminal.file.getvalue()
 
 
 def test_search_has_the_papers_size_and_leaves_the_generator_alone():

@@ -155,7 +155,7 @@ def nested(key, inner, name, value):
         ),
         (
             "'<=' not supported between instances of 'int' and 'NoneType'",
-            "Settings must be of the right type, got int beside NoneType.",
+            "Settings must be of the right type, got int and NoneType.",
         ),
         ("-1 is not in bounds, numpy accepts from 0 to 4294967295", "A seed must be between 0 and 4294967295, got -1."),
         (

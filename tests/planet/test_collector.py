@@ -115,11 +115,12 @@ def test_evaluation_shares_episodes_whatever_their_lengths():
     assert evaluation.seconds_per_decision > 0
 
 
-def test_evaluation_repeats_and_leaves_the_global_noise_alone():
-    def noisy(observations, actions, first, state):
-        return torch.rand(len(first), 1) * 2 - 1, {}
+def test_evaluation_has_no_noise_but_that_of_the_policy():
+    def noisy(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return lambda observations, *_: (torch.rand(len(observations), 1, generator=generator) * 2 - 1, {})
 
     before = torch.get_rng_state()
-    returns = [evaluate_episodes(noisy, make("Pendulum-v1", 2, 20, seed=1), 2, seed).returns for seed in (0, 0, 1)]
+    returns = [evaluate_episodes(noisy(seed), make("Pendulum-v1", 2, 20, seed=1), 2).returns for seed in (0, 0, 1)]
     assert torch.equal(returns[0], returns[1]) and not torch.equal(returns[0], returns[2])
     assert torch.equal(torch.get_rng_state(), before)

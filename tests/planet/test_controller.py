@@ -114,7 +114,7 @@ def evaluated(path, seed):
     module, data = _read(path, ())
     data.time_limit = STEPS * data.action_repeat
     envs = data.make_envs(1, seed)
-    return evaluate_episodes(module.policy, envs, 1, seed=seed)
+    return evaluate_episodes(module.policy.with_seed(seed), envs, 1)
 
 
 @pytest.mark.parametrize("name", ["swingup_phase1_0", "swingup_phase2_0"])

@@ -179,7 +179,7 @@ def test_search_has_the_papers_size_whatever_the_planner_acts_with():
     model, planner, *_ = searched()
     optimum = torch.tensor([0.3, -0.2])
     planner.objective = lambda problem: lambda points: (points - optimum).square().sum(-1)
-    trace = latent_search(model, planner, model.rssm.initial(1))
+    trace = latent_search(model, planner, model.rssm.initial(1), torch.Generator())
     assert len(trace) == 10 and {each.candidates.shape for each in trace} == {(1, 100, 2)}
     assert all(each.weights.sum().item() == 10 for each in trace)
     assert set(trace[0].weights.unique().tolist()) == {0, 1}  # as the planner's temperature has it
@@ -191,14 +191,13 @@ def test_the_state_is_one_of_an_episode_that_the_model_followed():
     module = controller()
     seen = []
     module.world_model.scale.register_forward_hook(lambda _, args, __: seen.append(args[0].clone()))
-    belief = random_belief(module.world_model, envs())
+    belief = random_belief(module.world_model, envs(), torch.Generator())
     assert len(seen) == STEPS and not any(torch.equal(before, after) for before, after in pairwise(seen))
     assert belief.deter.shape == (1, 8) and belief.stoch.shape == (1, 3)
     followed = []
     for mean in (0.0, 0.0, 1.0):
         module.world_model.scale.mean.fill_(mean)
-        torch.manual_seed(0)
-        followed.append(random_belief(module.world_model, envs()).deter)
+        followed.append(random_belief(module.world_model, envs(), torch.Generator().manual_seed(0)).deter)
     assert torch.equal(followed[0], followed[1]) and not torch.allclose(followed[0], followed[2])
 
 

@@ -372,15 +372,15 @@ def test_a_plan_by_seed_leaves_the_global_generator_alone(keep_plans):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_policies_draw_from_their_generator():
+def test_policies_with_a_seed_leave_the_global_generator_alone():
     model, planner = world_model(), CEMPlanner(thrifty(), HORIZON)
     observed = torch.randn(2, 5), torch.zeros(2, ACTIONS), torch.tensor([True, True]), None
     value, chosen = ValueHead(32, 4, 8), []
     for seed in (3, 3, 4):
-        policy = ModelPolicy(model, planner, torch.Generator().manual_seed(seed))
+        policy = ModelPolicy(model, planner)
         exploring = PlanPolicy(policy, value, lambda: torch.full((ACTIONS,), 0.1), lambda: 5)
         before = torch.get_rng_state()
-        chosen.append(torch.cat([policy(*observed)[0], exploring(*observed)[0]]))
+        chosen.append(torch.cat([each.with_seed(seed)(*observed)[0] for each in (policy, exploring)]))
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(chosen[0], chosen[1]) and not (chosen[0] == chosen[2]).any()
 

@@ -48,7 +48,7 @@ def initial_outputs() -> Figure:
 
 
 def _untrained_outputs(activation: Literal["elu", "relu", "tanh"], scale: float) -> Float[Tensor, "100 20"]:
-    with isolate_rng(), torch.no_grad():
+    with isolate_rng(), torch.no_grad():  # torch's layers draw their first weights from the global generator
         torch.manual_seed(0)  # the same draws in every panel
         decoder = ActionDecoder(2, 20, activation=activation, init_scale=scale, bias=False, lower=0, upper=1)
         return decoder(torch.randn(100, 2)).squeeze(-1)

@@ -23,6 +23,7 @@ from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Iteration, Solution
 from lit_dcem.training.checkpoint import find_checkpoint
 from lit_dcem.training.figure_source import figure
+from lit_dcem.training.progress import track
 
 STATE = 1
 """of the validation states: where the searches begin"""
@@ -59,7 +60,7 @@ def search_iterations(
     costs = surface(module, state) if module.decoder.latent_dim == 2 else None
     figure = Figure(figsize=(10, 4.7 if costs is None else 7), layout="constrained")
     axes = figure.subplots(2 if costs is None else 3, len(SHOWN))
-    for column, number in enumerate(SHOWN):
+    for column, number in enumerate(track(SHOWN, "iterations")):
         axes[0, column].set_title(f"iteration {number}")
         draw_forces(axes[0, column], full_space[number].candidates[0, :100])
         draw_forces(axes[1, column], decoded(module, latent_space[number], state))
@@ -83,7 +84,7 @@ def latent_search(module: CartpoleEmbedding, state: Float[Tensor, " 5"]) -> tupl
 
 def _iterations(solve: Callable[[], Solution]) -> tuple[Iteration, ...]:
     """Iterations of a traced solution, with the same draws every time and without a graph."""
-    with isolate_rng(), torch.no_grad():
+    with isolate_rng(), torch.no_grad():  # a solver of your own draws from the global generator
         torch.manual_seed(0)
         trace = solve().trace
     assert trace is not None

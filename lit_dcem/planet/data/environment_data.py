@@ -112,7 +112,7 @@ class EnvironmentData(pl.LightningDataModule):
     def _evaluation(self, seed: int) -> EvaluationEpisodes:
         ranks, rank = self._trainer.world_size, self._trainer.global_rank
         count = math.ceil(self.evaluation_episodes / ranks)
-        make, policy = lambda: self.make_envs(count, seed, rank), lambda: self._connected().acting
+        make, policy = lambda: self.make_envs(count, seed, rank), lambda: self._connected().acting.with_seed(0)
         return EvaluationEpisodes(make, policy, lambda: self.filming)
 
     def _new_replay(self) -> EpisodeReplay:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lit_dcem.envs.policy import Policy
@@ -40,16 +39,13 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate_episodes(
-    policy: Policy, envs: VectorEnv, num_episodes: int, seed: int = 0, film: bool = False
-) -> Evaluation:
+def evaluate_episodes(policy: Policy, envs: VectorEnv, num_episodes: int, film: bool = False) -> Evaluation:
     """Run the policy in fresh environments, an equal share of the episodes in each.
 
     Args:
-        policy: acts.
+        policy: acts. One made by ``with_seed`` repeats its episodes, and draws nothing from the global generator.
         envs: as they come from `make`; not stepped before.
         num_episodes: how many; where environments do not share them equally, the first ones run one more.
-        seed: of torch's global noise, which is left as it was.
         film: draw the first episode.
 
     Raises:
@@ -57,16 +53,14 @@ def evaluate_episodes(
     """
     collector, frames, num_steps = Collector(envs), list[np.ndarray](), 0
     episodes: list[list[Episode]] = [[] for _ in range(envs.num_envs)]
-    with isolate_rng():
-        torch.manual_seed(seed)
-        if film:
+    if film:
+        frames.append(envs.render(0, *FRAME))
+    for collected in collector.run(policy, num_episodes):
+        for index, episode in collected.finished:
+            episodes[index].append(episode)
+        if film and not episodes[0]:
             frames.append(envs.render(0, *FRAME))
-        for collected in collector.run(policy, num_episodes):
-            for index, episode in collected.finished:
-                episodes[index].append(episode)
-            if film and not episodes[0]:
-                frames.append(envs.render(0, *FRAME))
-            num_steps += 1
+        num_steps += 1
     return _evaluation(episodes, frames, collector.plan_seconds / num_steps)
 
 
@@ -82,7 +76,7 @@ class EvaluationEpisodes:
 
     Args:
         make_envs: as many as there are episodes.
-        policy: gives the policy.
+        policy: makes the policy of an evaluation, with the same noise each time.
         filming: says whether to draw the first episode this time.
     """
 

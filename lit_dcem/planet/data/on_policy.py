@@ -148,7 +148,7 @@ class OnPolicyRollouts(EnvironmentData):
         if policies.exploring is None or policies.prepare is None or envs is None:
             rule = f"{type(self).__name__} must be given the policies exploring and prepare by datamodule.connect"
             raise RuntimeError(f"{rule}, in the setup of the module, got {policies}.")
-        collected = collect(policies.exploring, envs, self.num_episodes, self._seed_of(0))
+        collected = collect(policies.exploring.with_seed(self._seed_of(0)), envs, self.num_episodes)
         self._steps = policies.prepare(collected.trajectories)
         self._agent_steps += int(collected.trajectories.counts.sum())
         self._episodes += len(collected.episodes)

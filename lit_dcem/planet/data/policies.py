@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lit_dcem.envs.policy import Policy
+from lit_dcem.envs.policy import Policy, SeedablePolicy
 from lit_dcem.planet.data.trajectories import Trajectories
 from lit_dcem.planet.data.transitions import Transitions
 
@@ -17,11 +17,11 @@ Prepare = Callable[[Trajectories], Transitions]
 class Policies:
     """The policies of a module, for `EnvironmentData.connect`: each kind of data uses those that it needs."""
 
-    acting: Policy
+    acting: SeedablePolicy
     """acts in evaluations; in `Rollouts` also between updates"""
     seeding: Policy | None = None
     """acts in the seed episodes of `Rollouts`; without it their actions are uniform"""
-    exploring: Policy | None = None
+    exploring: SeedablePolicy | None = None
     """the stochastic policy that `OnPolicyRollouts` collect trajectories of"""
     prepare: Prepare | None = None
     """makes the batches of `OnPolicyRollouts` out of these trajectories"""

@@ -1,22 +1,21 @@
-"""Episode replay: finished episodes in one append-only, memory-mapped file, to which a checkpoint refers by length.
+"""Episode replay: finished episodes in one append-only, memory-mapped file. A checkpoint stores its length.
 
 An episode of T steps takes T + 1 rows of float32. Each row has an observation and what led to it::
 
     row            0     1     2    ...   T
     observation    o_0   o_1   o_2  ...  o_T
-    action         0     a_0   a_1  ...  a_T-1     taken at the row above
-    reward         0     r_0   r_1  ...  r_T-1     came with the observation of this row
-    terminated     0     0     0    ...   e        1 if the episode ended by itself: nothing follows
-    truncated      0     0     0    ...  1 - e     1 if it was cut off: it could have gone on
+    action         0     a_0   a_1  ...  a_T-1     taken at the observation of the previous row
+    reward         0     r_0   r_1  ...  r_T-1     received with the observation of this row
+    terminated     0     0     0    ...   e        1 if the task was over
+    truncated      0     0     0    ...  1 - e     1 if the episode was cut off before that
 
-so that a world model steps through the rows as they stand: action t leads to observation and reward t. The first row
-has no past, and its action and reward are zero; the row after the end of an episode is the first one of the next, and
-a model begins anew there. Running episodes are not in here; they belong to a checkpoint.
+A world model can therefore step through the rows in order: the action of a row leads to its observation and reward.
+Nothing led to the first row of an episode, so its action and reward are zero, and a model starts there from its initial
+belief. The next episode follows directly. The file holds finished episodes only; a checkpoint holds the running ones.
 
-Durability, in this order: an append hands its rows to the kernel in a write, and then counts them; ``state_dict`` has
-the kernel put everything counted on the disk, and then names how much that is. So what a checkpoint refers to is there
-before the checkpoint, whenever the process is killed. What follows, half a row
-included, is cut off by the next append.
+The rows that a checkpoint counts are on the disk before the checkpoint is written, even if the process is killed.
+``append`` writes its rows to the file before it counts them, and ``state_dict`` flushes the file to the disk before it
+returns the count. The next append truncates the file to the counted rows, which removes incomplete ones.
 """
 
 from __future__ import annotations
@@ -36,22 +35,26 @@ from lit_dcem.files.replacing import writing
 from lit_dcem.planet.data.episode import Episode, Sequences
 
 FILE = "episodes.f32"
-"""inside the folder of a replay"""
+"""name of the file in a replay's folder"""
 MARKS = 3
-"""columns of a row after observation and action: reward, terminated, truncated"""
+"""number of columns after observation and action: reward, terminated, truncated"""
 REMEDY = "restore the file that belongs to the checkpoint, or start a new run"
 
 
 class EpisodeReplay:
-    """Finished episodes in a folder, and random sequences of them.
+    """Stores finished episodes in a folder, and samples sequences of their rows.
 
-    Starts empty. The first append deletes what an earlier run left in the folder, unless ``load_state_dict`` has taken
-    up a part of it. One process writes to a folder: ranks have a folder each.
+    A replay starts empty. Its first append deletes the episodes that an earlier run left in the folder, except those
+    that ``load_state_dict`` or ``take_all`` has loaded. Only one process may write to a folder, so each rank needs its
+    own.
 
     Args:
-        folder: of the file, in the run folder; made by the first append.
-        observation_dim: O.
-        action_dim: A.
+        folder: where the file is; the first append creates it.
+        observation_dim: O, numbers in an observation.
+        action_dim: A, numbers in an action.
+
+    Raises:
+        ValueError: a size below 1.
     """
 
     def __init__(self, folder: str | Path, observation_dim: int, action_dim: int) -> None:
@@ -68,20 +71,21 @@ class EpisodeReplay:
 
     @property
     def num_episodes(self) -> int:
+        """Number of finished episodes."""
         return len(self._bounds) - 1
 
     @property
     def num_steps(self) -> int:
-        """Actions taken in all episodes; there are as many rows, and one more an episode."""
+        """Number of actions in all episodes. Each episode has one row more than it has actions."""
         return len(self._rows) - self.num_episodes
 
     def append(self, episode: Episode) -> None:
-        """Add a finished episode, all of it or (when the disk is full, say) nothing.
+        """Add a finished episode. If that fails, the replay stays as it was.
 
         Raises:
-            ValueError: its sizes do not fit each other or the replay, or a value is not finite.
-            UsageError: somebody took rows away that were written before.
-            WriteError: the disk is full; the episodes that were there are as they were.
+            ValueError: sizes that do not fit each other or the replay, or a value that is not finite.
+            UsageError: the file has lost rows that were written before.
+            WriteError: the file cannot be written, for example because the disk is full.
         """
         self._check(episode)
         rows = _as_rows(episode)
@@ -93,7 +97,7 @@ class EpisodeReplay:
         self._bounds.append(len(self._rows))
 
     def episode(self, index: int) -> Episode:
-        """A copy of an episode, in the order of their appends."""
+        """A copy of episode ``index``, counted from 0 in the order in which they were appended."""
         index = range(self.num_episodes)[index]
         first, end = self._bounds[index : index + 2]
         rows, numbers = torch.from_numpy(self._rows[first:end].copy()), torch.full((end - first,), index)
@@ -101,32 +105,36 @@ class EpisodeReplay:
         return Episode(fields.observations, fields.actions[1:], fields.rewards[1:], bool(fields.terminated[-1]))
 
     def sample(self, batch_size: int, length: int, generator: torch.Generator) -> Sequences:
-        """Sequences of consecutive rows, that begin at any row as likely as at any other, with repetition.
+        """Sample sequences of consecutive rows. Their first rows are drawn uniformly, with replacement.
 
-        They continue across the ends of episodes, and wrap around from the last row to the first. So every row is
-        learned from equally often, however short its episode is; ``first`` tells where episodes begin. The draw
-        depends on the episodes and the generator (a CPU one) alone.
+        A sequence continues across the ends of episodes, and wraps around from the last row to the first. Every row is
+        therefore equally likely to be sampled, however short its episode is. ``first`` marks where episodes begin. The
+        sample depends only on the episodes and the generator.
 
         Args:
-            batch_size: B.
-            length: L in rows.
-            generator: of the draw.
+            batch_size: B, number of sequences.
+            length: L, rows of a sequence.
+            generator: draws the first rows, on the CPU.
 
         Raises:
-            ValueError: sizes below 1, or no episode yet.
+            ValueError: a size below 1, or an empty replay.
         """
         if min(batch_size, length) < 1:
             raise ValueError(f"batch_size and length must be at least 1, got {batch_size} and {length}.")
         if not len(self._rows):
             raise ValueError("Sequences need at least one episode, got none.")
         starts = torch.randint(len(self._rows), (batch_size,), generator=generator).numpy()
-        # The row before each sequence comes too: where it ends an episode, one begins.
+        # The row before each sequence is read as well, because an episode begins after each row that ends one.
         indices = starts + np.arange(-1, length)[:, None]
         before_and_rows = torch.from_numpy(self._rows.take(indices, axis=0, mode="wrap"))
         return self._split(before_and_rows[1:], before_and_rows[:-1, :, -2:].any(-1), self._numbers(indices[1:]))
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint has to know; everything it counts is on the disk by then (`UsageError` if it vanished)."""
+        """Number of rows and episodes, sizes and checksum, for a checkpoint. Flushes all these rows to the disk first.
+
+        Raises:
+            UsageError: the file has lost rows.
+        """
         self._check_length(len(self._rows))
         if len(self._rows):
             with writing(self.path), self.path.open("rb+") as file:
@@ -140,13 +148,13 @@ class EpisodeReplay:
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Take up what was there when the checkpoint was written, and forget what was appended since.
+        """Load the episodes that were there when the checkpoint was written, and drop later ones.
 
-        The file stays as it is until the next append, which cuts it there: checkpoints written later than this one can
-        be resumed until then.
+        The file itself does not change until the next append, which truncates it. Until then, a run can still be
+        resumed from later checkpoints.
 
         Raises:
-            UsageError: the checkpoint is of other sizes, or the file is missing, too short, damaged or another run's.
+            UsageError: a checkpoint with other sizes, or a file that is missing, too short, damaged or of another run.
         """
         sizes = {"observation_dim": self.observation_dim, "action_dim": self.action_dim}
         saved = {name: state[name] for name in sizes}
@@ -160,10 +168,10 @@ class EpisodeReplay:
         self._take(rows, np.flatnonzero(rows[:, -2:].any(1)) + 1, state["checksum"])
 
     def take_all(self) -> None:
-        """Take up every whole episode in the file, when there is no checkpoint that knows how many count.
+        """Load all complete episodes in the file, for use without a checkpoint that knows their number.
 
         Raises:
-            UsageError: the file is missing, or not of whole episodes of these sizes.
+            UsageError: the file is missing, or does not hold complete episodes of these sizes.
         """
         size = self.path.stat().st_size if self.path.exists() else 0
         rows = self._map(size // (4 * self._columns))
@@ -188,7 +196,7 @@ class EpisodeReplay:
             raise ValueError(f"{rule}, got {', '.join(str(list(shape)) for shape in shapes)}.")
 
     def _write(self, content: bytes) -> None:
-        """Put bytes behind the rows that count; the file ends with them."""
+        """Write bytes after the rows that count, in place of anything that follows them."""
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch()
@@ -199,7 +207,7 @@ class EpisodeReplay:
             file.write(content)
 
     def _map(self, num_rows: int) -> Float[np.ndarray, "rows columns"]:
-        """The first rows of the file, in memory that the operating system fills and takes back as it likes."""
+        """The first rows of the file, memory-mapped, so that the operating system decides what stays in memory."""
         self._check_length(num_rows)
         if num_rows == 0:
             return np.empty((0, self._columns), np.float32)
@@ -212,7 +220,7 @@ class EpisodeReplay:
             raise UsageError(f"{self.path} must hold at least {num_rows} rows, got {there}; {REMEDY}.")
 
     def _numbers(self, indices: np.ndarray) -> Tensor:
-        """The episodes that rows are of; they wrap around."""
+        """Numbers of the episodes that rows belong to; row indices wrap around."""
         ends = np.asarray(self._bounds)[1:]
         return torch.from_numpy(np.searchsorted(ends, indices % len(self._rows), side="right"))
 

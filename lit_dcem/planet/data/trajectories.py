@@ -1,4 +1,4 @@
-"""Trajectories of a policy, with its state at every step: what on-policy methods learn from."""
+"""Trajectories of a policy with its state at every step, from which on-policy methods learn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lit_dcem.envs.policy import Policy, PolicyState
@@ -24,12 +23,12 @@ class Trajectories(NamedTuple):
     states: PolicyState
     """``[T, E, ...]``: the policy's state after it chose action t"""
     next_states: PolicyState
-    """``[T, E, ...]``: the policy's state at the observation that action t led to, also where the episode ended"""
+    """``[T, E, ...]``: the policy's state at the observation that action t led to, even if the episode ended there"""
     rewards: Float[Tensor, "time envs"]
     terminated: Bool[Tensor, "time envs"]
-    """the task was over"""
+    """the step ended the task"""
     truncated: Bool[Tensor, "time envs"]
-    """the episode was cut off: by a limit of time, or before a step after which the physics diverged"""
+    """the episode was cut off after the step: by a time limit, or because the physics diverged in the next one"""
     counts: Bool[Tensor, "time envs"]
     """false for steps beyond an environment's share of the episodes, and where the physics diverged"""
 
@@ -39,33 +38,30 @@ class Collection(NamedTuple):
 
     trajectories: Trajectories
     episodes: list[Episode]
-    """in the order they ended, without those beyond an environment's share"""
+    """in the order in which they ended, without those beyond an environment's share"""
     plan_seconds: float
     environment_seconds: float
 
 
 @torch.no_grad()
-def collect(policy: Policy, envs: VectorEnv, num_episodes: int, seed: int) -> Collection:
+def collect(policy: Policy, envs: VectorEnv, num_episodes: int) -> Collection:
     """Run new episodes, an equal share in each environment, and keep the policy's state at every step.
 
     Args:
         policy: acts; its actions are clamped to [-1, 1].
         envs: all their episodes start anew.
         num_episodes: how many; where environments do not share them equally, the first ones run one more.
-        seed: of torch's global noise, which is left as it was.
     """
     collector, record = Collector(envs), _Record()
     episodes: list[Episode] = []
-    with isolate_rng():
-        torch.manual_seed(seed)
-        for collected in collector.run(policy, num_episodes):
-            record.add(collector, policy, collected)
-            episodes += [episode for _, episode in collected.finished]
+    for collected in collector.run(policy, num_episodes):
+        record.add(collector, policy, collected)
+        episodes += [episode for _, episode in collected.finished]
     return Collection(record.trajectories(), episodes, collector.plan_seconds, collector.environment_seconds)
 
 
 class _Record:
-    """Grows by one step of all environments at a time, and becomes `Trajectories`."""
+    """Collects the steps of all environments one by one, and turns them into `Trajectories`."""
 
     def __init__(self) -> None:
         self.states: list[PolicyState] = []
@@ -73,7 +69,7 @@ class _Record:
         self.outcomes: list[tuple[Tensor, ...]] = []
 
     def add(self, collector: Collector, policy: Policy, collected: Collected) -> None:
-        """One step, and the policy's state at the last observations of episodes that ended with it."""
+        """Add a step and, where it ended an episode, the policy's state at the last observation."""
         assert collector.policy_state is not None
         self.states.append(_kept(collector.policy_state))
         steps = collected.steps
@@ -87,14 +83,14 @@ class _Record:
         outcomes = (torch.stack(each) for each in zip(*self.outcomes, strict=True))
         rewards, terminated, truncated, diverged, counts = outcomes
         ended = terminated | truncated | diverged
-        # A step that diverged says nothing of the task, so the episode was cut off at the state that the step began in.
+        # A step that diverged tells nothing about the task, so the episode counts as cut off after the step before it.
         truncated = truncated | diverged
         truncated[:-1] |= diverged[1:] & ~ended[:-1]
         states, following = _stacked(self.states), _stacked(self._following(ended))
         return Trajectories(states, following, rewards, terminated, truncated, counts)
 
     def _following(self, ended: Bool[Tensor, "time envs"]) -> list[PolicyState]:
-        """The state that follows each: that of the next step, or where an episode ended, of its last observation."""
+        """The state after each step: the one of the next step or, at the end of an episode, of its last observation."""
         following = [*self.states[1:], self.ends[len(self.states) - 1]]  # the last step ended an episode
         for t, end in self.ends.items():
             following[t] = {name: _where(ended[t], end[name], tensor) for name, tensor in following[t].items()}

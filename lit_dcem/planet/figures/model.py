@@ -54,7 +54,7 @@ class CutRSSM(RSSM):
 
 def structure() -> Structure:
     """The edges of a small model with random weights: where an output has a gradient other than zero."""
-    with isolate_rng():
+    with isolate_rng():  # torch's layers draw their first weights from the global generator
         torch.manual_seed(0)
         model = WorldModel(4, 2, rssm={"deter_dim": 6, "stoch_dim": 3})
         rssm = CutRSSM(4, 2, 6, 3)

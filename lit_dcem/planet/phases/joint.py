@@ -8,7 +8,6 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 
 from lit_dcem.embedding.loss import EmbeddingLoss
 from lit_dcem.planet.data.episode import Sequences
@@ -24,7 +23,7 @@ from lit_dcem.planet.phases.policy_learning import PolicyLearning
 from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.solvers.sampling_solver import SamplingSolver
-from lit_dcem.training.optimizing import clip_groups, optimize
+from lit_dcem.training.optimizing import optimize
 
 
 class PlanetJoint(LearnedPolicy):
@@ -123,12 +122,6 @@ class PlanetJoint(LearnedPolicy):
         value = {"params": self.policy_gradient.parameters(), **self.value_options}
         groups = [model, self.decoder_learning.group(), *horizon, value]
         return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip the gradients of each group separately."""
-        clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _rollouts(self) -> JointRollouts:
         return data_of(self, JointRollouts)

@@ -6,7 +6,6 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 
 from lit_dcem.planet.data.rollouts import RolloutBatch, Rollouts
 from lit_dcem.planet.model.world_model import WorldModel
@@ -14,7 +13,7 @@ from lit_dcem.planet.phases.model_learning import MODEL_METRICS, ModelLearning
 from lit_dcem.planet.phases.planet import Planet, data_of
 from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.planner import ModelPlanner
-from lit_dcem.training.optimizing import clip_groups, optimize
+from lit_dcem.training.optimizing import optimize
 
 
 class PlanetPhase1(Planet):
@@ -71,15 +70,6 @@ class PlanetPhase1(Planet):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return optimize(self.model_learning.groups(), self.optimizer, self.lr_scheduler, "val/return")
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip the gradients of world model and value separately."""
-        if self.value_learning is None:
-            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        else:
-            clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)

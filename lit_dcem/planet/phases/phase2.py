@@ -9,7 +9,6 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 
 from lit_dcem.embedding.loss import EmbeddingLoss
 from lit_dcem.planet.data.environment_data import same_task
@@ -25,7 +24,7 @@ from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.solvers.sampling_solver import SamplingSolver
-from lit_dcem.training.optimizing import clip_groups, optimize
+from lit_dcem.training.optimizing import optimize
 from lit_dcem.training.start import start_from
 
 CONTROLLER = ("world_model", "planner.decoder")
@@ -158,12 +157,6 @@ class PlanetPhase2(Planet):
         model, *value = self.model_learning.groups()
         groups = [model, self.decoder_learning.group(), *value]
         return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip the gradients of world model, decoder and value separately."""
-        clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)

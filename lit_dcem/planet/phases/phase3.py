@@ -18,7 +18,7 @@ from lit_dcem.planet.phases.learned_policy import LearnedPolicy
 from lit_dcem.planet.phases.policy_gradient import PolicyGradient
 from lit_dcem.planet.phases.policy_learning import PolicyLearning, check_policy_planner
 from lit_dcem.planet.planning.latent import LatentPlanner
-from lit_dcem.training.optimizing import clip_groups, optimize
+from lit_dcem.training.optimizing import optimize
 from lit_dcem.training.start import start_from
 
 PARTS = ("decoder", "reward", "transition")
@@ -118,11 +118,11 @@ class PlanetPhase3(LearnedPolicy):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of each group separately; while only the value learns, momentum must not move the rest."""
-        if self.policy_gradient.stopped:
+        """Clip, but while only the value learns drop the other gradients first."""
+        if self.policy_gradient.stopped:  # without a gradient, the optimizer's momentum does not move a parameter
             for parameter in self.policy_learning.parameters:
                 parameter.grad = None
-        clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _part(self, name: str) -> nn.Module:
         rssm = self.world_model.rssm

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from lit_dcem.errors import UsageError
@@ -18,7 +19,7 @@ from lit_dcem.planet.data.rollouts import RolloutBatch
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.training.optimizing import check_precision
+from lit_dcem.training.optimizing import check_precision, clip_groups
 from lit_dcem.training.ranks import gathered
 
 Kind = TypeVar("Kind", bound=EnvironmentData)
@@ -100,6 +101,15 @@ class Planet(pl.LightningModule):
             self.log("train/return", mean, prog_bar=True, sync_dist=True)
         self.log_dict(self._spent.report(), sync_dist=True)
         self._log_axis(on_step=False)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradients of each parameter group separately, if there are several."""
+        if len(optimizer.param_groups) == 1:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_groups(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
         self._measure(batch, "val")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -50,6 +50,10 @@ class PlanPolicy:
         sample = mean + self.std() * torch.randn(mean.shape, **options)
         kept = {} if not self.planned.planner.remembers else {"plan": plan, **self._remembered(rest, plan)}
         return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief), **kept}
+
+    def with_seed(self, seed: int) -> PlanPolicy:
+        """The same policy with a new generator of this seed; the noise of the search keeps the seed of the search."""
+        return replace(self, planned=self.planned.with_seed(seed))
 
     def plan(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs horizon action"]:
         """The plan at each belief ``[E, size]``; differentiable, if grad is enabled."""

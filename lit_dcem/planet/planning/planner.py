@@ -92,7 +92,7 @@ class ModelPlanner(nn.Module, ABC):
     def decode(
         self, points: Float[Tensor, "envs *candidates dim"], belief: Belief, rest: Rest | None = None
     ) -> Float[Tensor, "envs *candidates horizon action"]:
-        """The actions in [-1, 1] that points stand for.
+        """The actions in [-1, 1] that points stand for; draws no random numbers.
 
         Args:
             points: one for each environment, or N candidates for each.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,6 +40,11 @@ class ModelPolicy:
             state = {**belief._asdict(), **plans}
         # Tensors made in inference mode cannot be used in training, nor be changed in place.
         return chosen.clone(), {name: tensor.clone() for name, tensor in state.items()}
+
+    def with_seed(self, seed: int) -> ModelPolicy:
+        """The same policy with a new generator of this seed."""
+        generator = torch.Generator(self.model.rssm.recurrent.weight.device)
+        return replace(self, generator=generator.manual_seed(seed))
 
     def follow(
         self,
