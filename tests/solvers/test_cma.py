@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
-from lit_dcem import minimize
+from lit_dcem import cma, minimize
 from lit_dcem.solvers.cma import CMA, rates_of
 from lit_dcem.solvers.distributions import Distribution, Gaussian
 from lit_dcem.solvers.full_gaussian import FullGaussian
@@ -187,6 +187,15 @@ def test_the_loop_finds_rosenbrock_within_bounds_and_leaves_broken_problems_alon
     assert_close(solution.mean[[0, 2]], torch.ones(2, 3).double(), rtol=0, atol=1e-4)
 
 
+def test_the_preset_uses_its_evaluations_and_any_option() -> None:
+    solver = cma(10, 1000, lower=-2.0)
+    assert solver.options["num_candidates"] == 10 and solver.num_evaluations == 1000
+    assert solver.options["lower"] == -2 and not solver.is_differentiable
+    assert cma(10, 999, population=4).num_evaluations == 960
+    seeded = solver.replace(generator=torch.Generator().manual_seed(0))
+    assert seeded(ellipsoid, torch.zeros(1, 10).double()).best_value < 10
+
+
 @pytest.mark.parametrize("distribution", [FullGaussian(), CMA()], ids=repr)
 def test_gradients_pass_through_the_loop_and_its_checkpoints(distribution: Distribution) -> None:
     """The minimiser of a bowl is its centre, so the derivative of the answer in the centre tends to 1."""
@@ -223,6 +232,8 @@ def test_one_graph_without_breaks(distribution: Distribution) -> None:
         (lambda: LogRank(7)(torch.zeros(1, 5)), "num_elites must be at most num_candidates, got 7 and 5."),
         (lambda: FullGaussian(momentum=1.0), "momentum must be at least 0 and below 1, got 1.0."),
         (lambda: FullGaussian(min_std=-1.0), "min_std must be at least 0 and finite, got -1.0."),
+        (lambda: cma(10, 5), "candidates of an iteration must be at most num_evaluations, got 10 and 5."),
+        (lambda: cma(10, population=0.1), "cma needs at least 2 candidates in an iteration, got 1."),
         (lambda: CMA(restart_below=1.0), r"restart_below must be at least 0 and below 1, got 1.0."),
     ],
 )
