@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from report import plain_table
 from rich.table import Table
+
+from lit_dcem.files.replacing import open_replacing
 
 Rows = list[dict[str, Any]]
 
@@ -18,6 +22,18 @@ SOLVED = 1e-8
 NEAR = 10.0
 """a solver is near the best if its value is at most this many times the best value"""
 OURS = "lit-dcem "
+
+
+def write_rows(path: Path, head: dict[str, Any], rows: Rows) -> None:
+    """Write a report as JSON, each of its many rows in one line; an old file is replaced in one step."""
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    with open_replacing(path) as file:
+        file.write(json.dumps(head, indent=1).removesuffix("\n}") + f',\n "rows": [\n{lines}\n]}}\n')
+
+
+def short(values: Iterable[Any]) -> list[float]:
+    """Four digits of each value."""
+    return [float(f"{value:.4g}") for value in values]
 
 
 def markdown(rows: Rows) -> str:
@@ -62,7 +78,8 @@ def draw(rows: Rows, path: Path) -> None:
                 style = "-" if solver.startswith(OURS) else "--"
                 axis.loglog(CHECKPOINTS[: len(values)], values, style, color=f"C{colour}", label=solver, lw=1.5)
         axis.set_title(f"{name}, {dim} dimensions", fontsize=9)
-    figure.supxlabel("evaluations")
+    for axis in axes[-1]:
+        axis.set_xlabel("evaluations")
     figure.supylabel("best value (median over seeds)")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=9)

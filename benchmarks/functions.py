@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from function_report import CHECKPOINTS, OURS, Rows, draw, markdown, summary_table
+from function_report import CHECKPOINTS, OURS, Rows, draw, markdown, short, summary_table, write_rows
 from landscapes import FUNCTIONS, Landscape, Several, landscape
 from minimisers import peers
 from options import count
 from ours import ours
-from report import output_file, provenance, write_report
+from report import output_file, provenance
 from rich.console import Console
 from torch import Tensor
 
@@ -45,7 +45,7 @@ def main() -> None:
             where = {"function": name, "dim": dim, "commit": report["commit"]}
             rows += [{**where, **row} for row in found_here]
             if args.out:
-                write_report(args.out, {**report, "budgets": budgets, "rows": rows})
+                write_rows(args.out, {**report, "budgets": budgets}, rows)
     console.print(summary_table(rows))
     if args.markdown:
         args.markdown.write_text(markdown(rows))
@@ -75,8 +75,8 @@ def _peers(problem: Landscape, budgets: Sequence[int], without: list[str], there
 
 def _row(solver: str, curves: Tensor, budget: int) -> dict[str, Any]:
     ends = [each for each in CHECKPOINTS if each <= budget]
-    medians = curves[:, torch.tensor(ends) - 1].median(0).values.tolist()
-    return {"solver": solver, "budget": budget, "values": curves[:, -1].tolist(), "medians": medians}
+    medians = curves[:, torch.tensor(ends) - 1].median(0).values
+    return {"solver": solver, "budget": budget, "values": short(curves[:, -1]), "medians": short(medians)}
 
 
 def _peers_in(path: Path, seeds: int, budgets: Sequence[int]) -> Rows:
