@@ -19,6 +19,15 @@ from lit_dcem.solvers.types import Iteration as Iteration
 from lit_dcem.solvers.types import Objective as Objective
 from lit_dcem.solvers.types import Solution as Solution
 
+# Plan with any model.
+from lit_dcem.envs.physics import Physics as Physics
+from lit_dcem.planet.planning.imagined import ImaginedModel as ImaginedModel
+from lit_dcem.solvers.planning import Memory as Memory
+from lit_dcem.solvers.planning import Plan as Plan
+from lit_dcem.solvers.planning import Planner as Planner
+from lit_dcem.solvers.prediction import PlanningModel as PlanningModel
+from lit_dcem.solvers.prediction import RolloutModel as RolloutModel
+
 # Use what was trained.
 from lit_dcem.planet.controller import Controller as Controller
 from lit_dcem.planet.controller import load_controller as load_controller

@@ -6,10 +6,12 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PLANNING = re.findall(r"```python\n(.*?)```", (ROOT / "docs/planning.md").read_text(), re.DOTALL)
 ALGORITHMS = {
     "MR.Q": "mrq",
     "SimbaV2, one update a step": "simbaV2_utd1",
@@ -29,12 +31,25 @@ def test_code_runs(code, monkeypatch):
     exec(code, {})
 
 
+def test_code_of_the_guide_to_planning_runs():
+    torch.manual_seed(0)
+    exec("".join(PLANNING), {})
+
+
 def test_code_is_there():
-    assert PYTHON
+    assert PYTHON and PLANNING
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/results.md", "docs/data/README.md", "checkpoints/README.md", "CONTRIBUTING.md"]
+    "document",
+    [
+        "README.md",
+        "docs/planning.md",
+        "docs/results.md",
+        "docs/data/README.md",
+        "checkpoints/README.md",
+        "CONTRIBUTING.md",
+    ],
 )
 def test_links_and_configs_exist(document):
     path = ROOT / document

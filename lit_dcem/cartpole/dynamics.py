@@ -82,3 +82,15 @@ def _accelerations(cos: Tensor, sin: Tensor, w: Tensor, push: Tensor) -> tuple[T
     inertia = torch.rsub(cos * cos, HALF_LENGTH * 4 / 3, alpha=HALF_LENGTH * POLE_MASS / TOTAL_MASS)
     alpha = torch.addcmul((GRAVITY * TIME_STEP**2) * sin, a, cos, value=-1) / inertia
     return torch.addcmul(a, alpha, cos, value=-lever), alpha
+
+
+class Cartpole:
+    """The cartpole as a `PlanningModel`: forces are actions ``[..., 1]``, and a return is minus `rollout_cost`."""
+
+    def step(self, state: Float[Tensor, "*batch 5"], action: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 5"]:
+        """As `step`."""
+        return step(state, action.squeeze(-1))
+
+    def reward(self, state: Float[Tensor, "*batch 5"], action: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch"]:
+        """As `reward`."""
+        return reward(state, action.squeeze(-1))

@@ -70,5 +70,5 @@ class FullSpacePlanner(CartpolePlanner):
         """Search the forces for each state."""
         search = self.search
         if generator is not None:
-            search = search.with_solver(search.solver.replace(generator=generator))
+            search = search.with_solver(search.solver.with_generator(generator))
         return search.solve(lambda forces: rollout_cost(states, forces), states, self.horizon)

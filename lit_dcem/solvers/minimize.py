@@ -91,8 +91,7 @@ def minimize(
         RuntimeError: in the backward pass, if a checkpointed objective returns other values than before.
     """
     check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations)
-    if tolerance is not None:
-        require(0 <= tolerance < math.inf, "tolerance must be at least 0 and finite", tolerance)
+    _check(weighting, num_candidates, num_iterations, tolerance)
     loop = Loop(
         sizes=candidates_per_iteration(num_candidates, num_iterations),
         weighting=weighting,
@@ -115,6 +114,15 @@ def minimize(
     if not maximize:
         return loop(objective, mean, std)
     return with_negated_values(loop(negated(objective), mean, std))
+
+
+def _check(
+    weighting: AnyWeighting, num_candidates: int | Sequence[int], num_iterations: int, tolerance: float | None
+) -> None:
+    fewest, elites = min(candidates_per_iteration(num_candidates, num_iterations)), getattr(weighting, "num_elites", 1)
+    require(elites <= fewest, "num_elites must be at most num_candidates", elites, fewest)
+    if tolerance is not None:
+        require(0 <= tolerance < math.inf, "tolerance must be at least 0 and finite", tolerance)
 
 
 class Minimizer(SamplingSolver):
@@ -153,6 +161,7 @@ class Minimizer(SamplingSolver):
         given = locals()
         super().__init__({name: given[name] for name in OPTIONS})
         check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations)
+        _check(weighting, num_candidates, num_iterations, tolerance)
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor = 1.0) -> Solution:
         return minimize(objective, mean, std, **self.options)

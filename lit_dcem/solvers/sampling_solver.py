@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -44,6 +45,10 @@ class SamplingSolver(Solver):
     def with_horizon(self: Same, horizon: int) -> Same:
         """A solver for points of H = ``horizon`` time steps of actions, time first, which noise may depend on."""
         return self.replace(horizon=horizon) if "horizon" in self.options else self
+
+    def with_generator(self: Same, generator: torch.Generator) -> Same:
+        """A solver that draws all noise from this generator."""
+        return self.replace(generator=generator)
 
     @property
     def num_evaluations(self) -> int:

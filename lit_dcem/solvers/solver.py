@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lit_dcem.solvers.types import Objective, Solution
+
+Same = TypeVar("Same", bound="Solver")
 
 
 class Solver(nn.Module, ABC):
@@ -48,6 +51,10 @@ class Solver(nn.Module, ABC):
     @abstractmethod
     def traced(self, num_iterations: int | None = None) -> Solver:
         """A copy that returns a trace, with another number of iterations (or steps) if one is given."""
+
+    def with_generator(self: Same, generator: torch.Generator) -> Same:
+        """A solver that draws from this generator; by default it keeps to the global one, if it draws at all."""
+        return self
 
     @property
     def num_evaluations(self) -> int | None:

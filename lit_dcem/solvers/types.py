@@ -27,14 +27,14 @@ Bound = float | Sequence[float] | ndarray | Tensor | None
 class Iteration:
     """One iteration of a solver: its sampling distribution, the candidates, and their values and weights."""
 
-    mean: Float[Tensor, "batch dim"]
+    mean: Float[Tensor, "*batch dim"]
     """mean of the sampling distribution, before the refit"""
-    std: Float[Tensor, "batch dim"]
+    std: Float[Tensor, "*batch dim"]
     """standard deviation of the sampling distribution, before the refit"""
-    candidates: Float[Tensor, "batch candidates dim"]
-    values: Float[Tensor, "batch candidates"]
+    candidates: Float[Tensor, "*batch candidates dim"]
+    values: Float[Tensor, "*batch candidates"]
     """NaN or infinite for a broken candidate; NaN if the candidate itself is not finite"""
-    weights: Float[Tensor, "batch candidates"]
+    weights: Float[Tensor, "*batch candidates"]
     """weight of each candidate in the refit: 0 or 1 at ``temperature=0``, 0 for a broken one
 
     The weights sum to ``num_elites``, or to the number of candidates that are not broken if there are fewer.
@@ -48,31 +48,31 @@ class Solution:
     If a search finds no finite value for a problem, that row is NaN in every field but the trace.
     """
 
-    mean: Float[Tensor, "batch dim"]
+    mean: Float[Tensor, "*batch dim"]
     """the answer: what the last distribution stands for (its mean), or the last iterate of a gradient method"""
-    std: Float[Tensor, "batch dim"]
+    std: Float[Tensor, "*batch dim"]
     """standard deviation of the last distribution; zero for a gradient method"""
-    value: Float[Tensor, " batch"]
+    value: Float[Tensor, "*batch"]
     """objective at ``mean``"""
-    best: Float[Tensor, "batch dim"]
+    best: Float[Tensor, "*batch dim"]
     """the point of least value among all candidates and ``mean``"""
-    best_value: Float[Tensor, " batch"]
+    best_value: Float[Tensor, "*batch"]
     """objective at ``best``, as evaluated during the search"""
     trace: tuple[Iteration, ...] | None = None
     """every iteration, if the solver was asked for a trace"""
-    num_iterations: int | Int[Tensor, " batch"] | None = None
+    num_iterations: int | Int[Tensor, "*batch"] | None = None
     """iterations, or steps, that were taken; with a ``tolerance``, those before the problem ended"""
     bounds: tuple[float | Tensor | None, float | Tensor | None] = (None, None)
     """of points: lower and upper, numbers or ``[B, D]``"""
 
     @property
-    def at_bound(self) -> Bool[Tensor, "batch dim"]:
+    def at_bound(self) -> Bool[Tensor, "*batch dim"]:
         """Where the best point lies on a bound, so that a wider one may have a better point."""
         lies = [self.best == bound for bound in self.bounds if bound is not None]
         return torch.stack(lies).any(0) if lies else torch.zeros_like(self.best, dtype=torch.bool)
 
     @property
-    def has_collapsed(self) -> Bool[Tensor, " batch"]:
+    def has_collapsed(self) -> Bool[Tensor, "*batch"]:
         """Whether the spread is below the rounding of the answer in every dimension, so that candidates are all alike.
 
         More iterations cannot change such an answer. If it is not good, try more candidates or elites, a larger
@@ -82,7 +82,7 @@ class Solution:
         return (self.std <= number.eps * self.mean.abs() + 1.001 * number.tiny**0.25).all(-1)
 
     @property
-    def iterates(self) -> Float[Tensor, "iterates batch dim"]:
+    def iterates(self) -> Float[Tensor, "iterates *batch dim"]:
         """The first mean and the mean after each iteration, the answer last.
 
         Raises:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lit_dcem import DCEM, CartpoleEmbedding, FullSpacePlanner, PCAPlanner
+from lit_dcem import DCEM, CartpoleEmbedding, FullSpacePlanner, PCAPlanner, UnrolledGD
 from lit_dcem.cartpole.dynamics import rollout_cost
 from lit_dcem.cartpole.planners import CartpolePlanner
 from lit_dcem.cartpole.states import initial_states, validation_states
@@ -103,6 +103,12 @@ def test_pca_finds_a_planted_plane_and_its_box():
     latents = (solutions - planner.centre) @ planner.components.T / planner.scale
     assert_close(planner.decode(latents), solutions, rtol=0, atol=1e-3)
     assert_close(torch.stack(latents.aminmax(dim=0)), torch.tensor([[-1.0, -1], [1, 1]]), rtol=0, atol=1e-4)
+
+
+def test_the_expert_of_pca_may_be_any_solver():
+    planner = PCAPlanner(FullSpacePlanner(UnrolledGD(num_steps=2)), num_solutions=5, grid_size=3)
+    planner.fit()
+    assert planner(torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0]])).shape == (1, 20)
 
 
 def test_pca_plans_with_the_cheapest_point_of_its_grid():

@@ -29,7 +29,7 @@ class Alone:
 sys.meta_path[:] = map(Alone, sys.meta_path)
 
 import torch
-from lit_dcem import DCEM, Search, UnrolledGD, cem, dcem, lml, unrolled_gd
+from lit_dcem import DCEM, Search, UnrolledGD, cem, dcem, icem, lml, minimize, mppi, unrolled_gd
 
 target = torch.tensor([[0.5, -1.0], [2.0, 0.25]], dtype=torch.float64, requires_grad=True)
 start = torch.zeros_like(target)
@@ -51,6 +51,9 @@ torch.manual_seed(0)
 options = {"num_candidates": 200, "num_iterations": 30, "lower": [-3.0, -3.0], "upper": 3.0}
 check(dcem(bowl, start, 1.0, **options).mean)
 check(cem(bowl, start, 1.0, **options).mean, differentiable=False)
+check(minimize(bowl, start, **options).mean)
+assert mppi(0.1, **options)(bowl, start).mean.requires_grad
+check(icem(**options)(bowl, start).mean, differentiable=False)
 check(unrolled_gd(bowl, start, num_steps=40, lr=0.2).mean)
 for search in (Search(DCEM(**options), 1.0), Search(UnrolledGD(num_steps=40, lr=0.2), 1.0)):
     check(search.answer_of(search.solve(bowl, target, 2)))

@@ -271,6 +271,10 @@ def test_splines_have_unit_variance_and_pass_through_their_knots(order):
         (lambda: Categorical(1), "num_choices must be at least 2, got 1"),
         (lambda: Categorical(4, min_probability=0.25), "below 1 / num_choices = 0.25, got 0.25"),
         (lambda: minimize(bowl(TARGET), START, tolerance=-1.0), "tolerance must be at least 0 and finite, got -1.0"),
+        (
+            lambda: Minimizer(weighting=TopK(7), num_candidates=6),
+            "num_elites must be at most num_candidates, got 7 and 6",
+        ),
         (lambda: minimize(bowl(TARGET), START, num_candidates=0), "num_candidates must be at least 1, got 0"),
         (
             lambda: minimize(bowl(TARGET), START, distribution=Categorical(3)),

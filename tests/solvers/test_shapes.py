@@ -18,8 +18,10 @@ from jaxtyping import install_import_hook
 install_import_hook("lit_dcem", "beartype.beartype")
 
 import torch
-from lit_dcem import DCEM, LML, UnrolledGD, cem, dcem, lml, unrolled_gd
+from lit_dcem import DCEM, LML, Minimizer, UnrolledGD, cem, dcem, icem, lml, minimize, mppi, unrolled_gd
+from lit_dcem.solvers.distributions import Categorical, Gaussian
 from lit_dcem.solvers.iteration import evaluate
+from lit_dcem.solvers.noise import Coloured, Spline
 
 def objective(candidates):
     return candidates.square().sum(-1)
@@ -33,6 +35,11 @@ dcem(objective, mean.requires_grad_(), std, checkpoint=True, grad_iterations=2, 
 DCEM(**options)(objective, mean, 0.5)
 dcem(objective, mean, torch.tensor(0.5), lower=[-1.0] * 4, upper=torch.ones(4).numpy(), temperature=torch.ones(3, 1))
 dcem(lambda x: objective(x) + torch.tensor([[0.0], [torch.nan], [0.0]]), mean, std, **options)
+minimize(objective, mean, distribution=Categorical(2, temperature=0.5), noise=Spline(2, 4), tolerance=0.1, trace=True)
+minimize(objective, torch.zeros(4), noise=Coloured(1.0, 4), generator=[torch.Generator()], maximize=True)
+minimize(objective, torch.zeros(2, 3, 4), 0.1, lower=-torch.ones(2, 3, 4), distribution=Gaussian(0.1, 0.1), trace=True)
+Minimizer(num_candidates=[19, 18], num_iterations=2)(objective, mean), mppi(torch.tensor(0.5))(objective, mean)
+icem(horizon=2, noise_exponent=1.0)(objective, mean).at_bound, minimize(objective, mean).has_collapsed
 unrolled_gd(objective, mean, lower=[-1.0] * 4)
 unrolled_gd(objective, mean, num_steps=2, trace=True).mean.sum().backward()
 UnrolledGD()(objective, mean)

@@ -1,0 +1,92 @@
+"""Where the search of a planner begins: the bounds of its points, the first distribution and the first candidates."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lit_dcem.solvers.options import check_bounds, plain, require
+from lit_dcem.solvers.solver import Solver
+from lit_dcem.solvers.types import Bound, Objective, Solution
+
+
+class Start(nn.Module):
+    """The first distribution of searches over K knots of A numbers, and the bounds of all their points.
+
+    Args:
+        num_knots: K.
+        action_dim: A.
+        lower: bound of each knot, a number or A numbers; None for that of the solver.
+        upper: as ``lower``, and above it.
+        std: first standard deviation, a number or numbers that broadcast against ``[K, A]``; by default half the
+            distance between the bounds, or 1 where there are none.
+
+    Raises:
+        ValueError: numbers that do not fit or are out of range.
+    """
+
+    mean: Float[Tensor, " dim"]
+    std: Float[Tensor, " dim"]
+
+    def __init__(
+        self, num_knots: int, action_dim: int, lower: Bound = None, upper: Bound = None, std: Bound = None
+    ) -> None:
+        super().__init__()
+        check_bounds(lower, upper)
+        shape = num_knots, action_dim
+        low, high = (
+            _expanded(name, infinity if bound is None else bound, shape, [action_dim])
+            for name, bound, infinity in (("lower", lower, -math.inf), ("upper", upper, math.inf))
+        )
+        self.bounds = {} if lower is None and upper is None else {"lower": low.tolist(), "upper": high.tolist()}
+        """options of a solver"""
+        has_both = (high - low).isfinite()
+        middle, half = (
+            torch.where(has_both, both / 2, other) for both, other in ((high + low, 0.0), (high - low, 1.0))
+        )
+        stds = half if std is None else _expanded("std", std, shape, shape)
+        require(bool(((stds > 0) & stds.isfinite()).all()), "std must be positive and finite", plain(std))
+        self.register_buffer("mean", middle, persistent=False)
+        self.register_buffer("std", stds, persistent=False)
+
+
+def solve(
+    solver: Solver,
+    objective: Objective,
+    mean: Float[Tensor, "batch dim"],
+    std: Float[Tensor, "batch dim"],
+    known: Float[Tensor, "batch known dim"] | None,
+) -> Solution:
+    """Search from a distribution and known points; a solver that takes no candidates begins at the best of these."""
+    if known is None:
+        return solver(objective, mean, std)
+    warm = with_option(solver, "warm_start", known)
+    if warm is not solver:
+        return warm(objective, mean, std)
+    points = torch.cat([mean.unsqueeze(1), known], 1)
+    with torch.no_grad():
+        values = objective(points)
+        best = torch.where(values.isnan(), math.inf, values).argmin(1)
+    return solver(objective, points[torch.arange(len(points), device=points.device), best], std)
+
+
+def with_option(solver: Solver, name: str, value: Any) -> Solver:
+    """The solver with an option, or the solver itself if it does not know it; gradient descent draws no noise."""
+    try:
+        return solver.replace(**{name: value})
+    except TypeError:
+        return solver
+
+
+def _expanded(name: str, numbers: Bound, shape: tuple[int, int], fitting: list[int] | tuple[int, int]) -> Tensor:
+    """Numbers that broadcast against ``fitting``, repeated to ``shape`` and flattened."""
+    tensor = torch.as_tensor(plain(numbers), dtype=torch.float64).detach().cpu()
+    try:
+        tensor = tensor.expand(*fitting)
+    except RuntimeError:
+        require(False, f"{name} must broadcast against {list(fitting)}", list(tensor.shape))
+    return tensor.expand(shape).flatten()
