@@ -1,7 +1,7 @@
 """Control a task of dm_control by planning in its true physics, with the improved CEM of iCEM (arXiv 2008.06389).
 
-Coloured noise, kept elites and a warm start make do with few candidates. Prints the return of one episode and the
-seconds that a decision takes::
+Coloured noise, kept elites and a warm start make do with few candidates. Prints the return of one episode, and how long
+a decision takes on the clock and in seconds of a processor::
 
     python examples/mujoco_mpc.py --task cheetah-run --threads 1
 """
@@ -29,7 +29,7 @@ def main() -> None:
     total, seconds, states = episode(physics, planner, options)
     busy, decisions = time.process_time() - busy, len(seconds)
     print(f"{options.task}, seed {options.seed}: return {total:.1f} in {decisions * physics.action_repeat} steps")
-    print(f"seconds a decision: {np.median(seconds):.3f} (median), of a processor {busy / decisions:.3f} (mean)")
+    print(f"seconds a decision: {np.median(seconds):.3f} (median), {busy / decisions:.3f} of a processor (mean)")
     if options.video:
         from lit_dcem.training.video import write_video
 

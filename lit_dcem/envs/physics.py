@@ -44,7 +44,8 @@ class Physics:
         num_threads: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        from lit_dcem.envs import rollouts, suite, task_rewards
+        from lit_dcem.envs import suite, task_rewards
+        from lit_dcem.envs.mujoco_rollouts import MujocoRollouts
 
         if name not in suite.NAMES:
             raise UsageError(f"Physics must be those of a task of the dm_control suite, got {name}.")
@@ -61,7 +62,7 @@ class Physics:
         self.time_limit = self._simulation.time_limit
         """simulator steps in an episode; None without a limit"""
         reward = task_rewards.REWARDS.get(name)
-        self._rollouts = rollouts.Rollouts(self._simulation._environment, reward, self.action_repeat, num_threads)
+        self._rollouts = MujocoRollouts(self._simulation._environment, reward, self.action_repeat, num_threads)
 
     def reset(self, seed: int = 0) -> Float[Tensor, "1 state"]:
         """The first state of an episode that the seed determines."""

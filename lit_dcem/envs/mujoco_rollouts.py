@@ -24,7 +24,7 @@ BREAKDOWNS = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL
 """NaN, infinite or huge values"""
 
 
-class Rollouts:
+class MujocoRollouts:
     """Simulates a task of dm_control from any states ``[M, S]``: `FULL` and `WARM` of MuJoCo, one after the other.
 
     Args:
