@@ -11,6 +11,7 @@ from lit_dcem.solvers.lml import LML as LML
 from lit_dcem.solvers.lml import lml as lml
 from lit_dcem.solvers.minimize import Minimizer as Minimizer
 from lit_dcem.solvers.minimize import minimize as minimize
+from lit_dcem.solvers.presets import cma as cma
 from lit_dcem.solvers.presets import icem as icem
 from lit_dcem.solvers.presets import mppi as mppi
 from lit_dcem.solvers.search import Search as Search

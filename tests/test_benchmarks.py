@@ -33,3 +33,26 @@ def test_quick_single_round(name, tmp_path):
 def test_no_rounds_are_refused(name, tmp_path):
     done = run(name, "--rounds=0", cwd=tmp_path)
     assert done.returncode == 2 and "at least 1, got 0" in done.stderr
+
+
+@pytest.mark.slow
+def test_functions_compare_all_solvers(tmp_path):
+    outputs = ("--out=out.json", "--markdown=out.md", "--figure=out.png")
+    done = run("functions", "--quick", "--rounds=1", *outputs, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    problems = {(row["function"], row["dim"], row["budget"]) for row in rows}
+    solvers = {row["solver"] for row in rows}
+    assert len(problems) == 10 * 2 * 2 and len(rows) == len(problems) * len(solvers)
+    assert {"lit-dcem CEM", "lit-dcem CMA", "scipy differential evolution"} <= solvers
+    assert (tmp_path / "out.md").read_text().count("\n") > 20 and (tmp_path / "out.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_test_functions_have_their_optimum_where_they_say():
+    code = "import torch, landscapes as l\n"
+    code += "for name in l.FUNCTIONS:\n    for dim in (2, 10, 40):\n        f = l.landscape(name, dim, 3)\n"
+    code += "        assert f(f.optimum.unsqueeze(1)).abs().max() < 1e-12, name\n"
+    code += "        assert f(f.optimum.unsqueeze(1) + torch.randn(3, 999, dim).double()).min() > 0, name\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -56,7 +56,10 @@ class Distribution(ABC):
 
     @abstractmethod
     def fit(self, state: Any, candidates: Float[Tensor, "batch n dim"], weights: Float[Tensor, "batch n"]) -> Any:
-        """The next state. Weights are at least 0, and their ratios count (`shares_of`); broken candidates have 0."""
+        """The next state. The ratios of the weights count (`shares_of`); broken candidates have weight 0.
+
+        Weights are at least 0, except those of ``LogRank(negative=True)``, which is for `CMA` alone.
+        """
 
     def answer(self, state: Any) -> Float[Tensor, "batch dim"]:
         """The point that stands for the distribution, by default its mean."""

@@ -119,7 +119,8 @@ def minimize(
 def _check(
     weighting: AnyWeighting, num_candidates: int | Sequence[int], num_iterations: int, tolerance: float | None
 ) -> None:
-    fewest, elites = min(candidates_per_iteration(num_candidates, num_iterations)), getattr(weighting, "num_elites", 1)
+    fewest = min(candidates_per_iteration(num_candidates, num_iterations))
+    elites = getattr(weighting, "num_elites", None) or 1  # not all weightings have elites, or a fixed number
     require(elites <= fewest, "num_elites must be at most num_candidates", elites, fewest)
     if tolerance is not None:
         require(0 <= tolerance < math.inf, "tolerance must be at least 0 and finite", tolerance)

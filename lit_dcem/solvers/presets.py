@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
 
+from lit_dcem.solvers.cma import CMA
 from lit_dcem.solvers.distributions import Gaussian
 from lit_dcem.solvers.minimize import Minimizer
 from lit_dcem.solvers.noise import noise_of
-from lit_dcem.solvers.options import require
-from lit_dcem.solvers.weights import Softmax, TopK
+from lit_dcem.solvers.options import require, whole_number
+from lit_dcem.solvers.weights import LogRank, Softmax, TopK
 
 
 def mppi(temperature: float | Tensor = 1.0, **options: Any) -> Minimizer:
@@ -56,3 +58,27 @@ def icem(
     settings = {"weighting": TopK(num_elites), "distribution": Gaussian(momentum=momentum), "standardize": False}
     settings |= {"noise": noise_of(noise_exponent, horizon), "num_kept": max(1, round(0.3 * num_elites))}
     return Minimizer(**{**settings, "num_candidates": sizes, "num_iterations": num_iterations, **options})
+
+
+def cma(dim: int, num_evaluations: int = 10_000, population: float = 1.0, **options: Any) -> Minimizer:
+    """Covariance matrix adaptation (CMA-ES, Hansen 2016) with restarts, for correlated or badly scaled dimensions.
+
+    The best point of the solution is the answer: its mean is that of the last run, which may have just begun.
+
+    Args:
+        dim: D, the size of a point.
+        num_evaluations: of the objective for each problem, at most, before the last mean.
+        population: candidates of an iteration, in multiples of the usual 4 + 3 log D; 4 for functions with many minima.
+        options: of `Minimizer`.
+
+    Raises:
+        ValueError: a population of fewer than 2 candidates, or of more than ``num_evaluations``.
+    """
+    size = int(population * (4 + int(3 * math.log(whole_number("dim", dim)))))
+    require(size >= 2, "cma needs at least 2 candidates in an iteration", size)
+    require(
+        size <= num_evaluations, "candidates of an iteration must be at most num_evaluations", size, num_evaluations
+    )
+    settings = {"weighting": LogRank(negative=True), "distribution": CMA(restart_below=1e-10), "standardize": False}
+    settings |= {"num_candidates": size, "num_iterations": num_evaluations // size}
+    return Minimizer(**{**settings, **options})

@@ -11,6 +11,7 @@ of those that a config can name. A weighting of your own::
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,44 @@ class Softmax(Weighting):
         counts = scores > -torch.inf
         logits = torch.where(counts, scores, 0) / self.temperature  # infinity would give NaN for its derivative
         return torch.softmax(torch.where(counts, logits, -torch.inf), -1)
+
+
+@dataclass(frozen=True)
+class LogRank(Weighting):
+    """Weight ``log(k + 1/2) - log(rank)`` for the k best candidates, scaled to sum to k. No gradient passes.
+
+    The weights of CMA-ES (Hansen 2016, arXiv:1604.00772, table 1). Ranks need no standardized scores; with
+    ``standardize=False``, no differences are lost in rounding.
+
+    Args:
+        num_elites: k; by default half of the candidates.
+        negative: give the other candidates the negative numbers of the same formula, as active covariance adaptation
+            needs. Only `CMA` takes them.
+
+    Raises:
+        ValueError: ``num_elites`` below 1.
+    """
+
+    num_elites: int | None = None
+    negative: bool = False
+    is_differentiable = False
+
+    def __post_init__(self) -> None:
+        if self.num_elites is not None:
+            _check_elites(self.num_elites)
+
+    def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+        count = scores.shape[-1]
+        k = max(1, count // 2) if self.num_elites is None else int(self.num_elites)
+        require(k <= count, "num_elites must be at most num_candidates", k, count)
+        ranks = torch.arange(1, count + 1, dtype=scores.dtype, device=scores.device)
+        by_rank = math.log(k + 0.5) - ranks.log()
+        by_rank = by_rank * (k / by_rank[:k].sum())
+        if not self.negative:
+            by_rank = by_rank.clamp_min(0)
+        order = scores.detach().argsort(-1, descending=True)
+        weights = torch.zeros_like(scores).scatter(-1, order, by_rank.expand_as(scores))
+        return torch.where(scores > -math.inf, weights, 0)
 
 
 def _check_elites(num_elites: int) -> None:
