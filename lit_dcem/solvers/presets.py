@@ -1,4 +1,4 @@
-"""Known methods as settings of `Minimizer`. Each takes the other options of `Minimizer`, and a config can name it."""
+"""Known methods as settings of `Minimizer`. Each also takes the other options of `Minimizer`."""
 
 from __future__ import annotations
 
