@@ -199,19 +199,19 @@ def test_a_checkpoint_is_evaluated(tmp_path, monkeypatch, capsys, path):
     assert "expert" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("points", ["validation", "held-out"])
-def test_regression_is_measured_as_lightning_validates_and_tests(tmp_path, monkeypatch, capsys, points):
+@pytest.mark.parametrize(("points", "name"), [("validation", "regression_dcem_0"), ("held-out", "regression_gd_0")])
+def test_regression_is_measured_as_lightning_validates_and_tests(tmp_path, monkeypatch, capsys, points, name):
     monkeypatch.chdir(tmp_path)
-    run(["--checkpoint=regression_dcem_0", f"--points={points}", "--out=errors.json"])
+    run([f"--checkpoint={name}", f"--points={points}", "--out=errors.json"])
     printed = capsys.readouterr().out
     (report,) = json.loads(Path("errors.json").read_text())["results"].values()
     stage = {"validation": "validate", "held-out": "test"}[points]
-    checkpoint = Checkpoint.read("regression_dcem_0")
+    checkpoint = Checkpoint.read(name)
     trainer = Trainer(logger=False, enable_progress_bar=False, inference_mode=False, accelerator="cpu")
     (metrics,) = getattr(trainer, stage)(checkpoint.module(), RegressionData(), verbose=False)
-    name = stage.removesuffix("idate")
-    assert report["mse"] == metrics[f"{name}/mse"]
-    assert report["mse_after"] == {n: metrics[f"{name}/mse_{n}"] for n in ("1", "5", "8", "10", "15", "20")}
+    tag = stage.removesuffix("idate")
+    assert report["mse"] == metrics[f"{tag}/mse"]
+    assert report["mse_after"] == {n: metrics[f"{tag}/mse_{n}"] for n in ("1", "5", "8", "10", "15", "20")}
     assert "EnergyRegression" in printed and "after 20 inner iterations" in printed
 
 
