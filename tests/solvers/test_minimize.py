@@ -214,16 +214,21 @@ def test_problems_end_one_by_one_and_do_not_depend_on_each_other():
         assert alone.num_iterations.item() == whole.num_iterations[row]
 
 
-def test_the_number_of_iterations_is_fixed_under_compile():
+def test_problems_end_under_compile_too():
+    """Where the number of iterations is fixed."""
+    std = torch.tensor([[1.0], [0.01], [1.0]]).expand(3, 4)
+
     def solve(mean):
-        return minimize(
-            bowl(TARGET), mean, weighting=TopK(20), standardize=False, tolerance=0.05, num_iterations=25
-        ).mean
+        solution = minimize(bowl(TARGET), mean, std, weighting=TopK(20), tolerance=0.05, num_iterations=3)
+        return solution.mean, solution.num_iterations
 
     torch.compiler.reset()
     torch.manual_seed(0)
-    assert_close(torch.compile(solve, fullgraph=True, backend="aot_eager")(START), TARGET, rtol=0, atol=0.1)
+    means, counts = torch.compile(solve, fullgraph=True, backend="aot_eager")(START)
     torch.compiler.reset()
+    torch.manual_seed(0)
+    assert_close((means, counts), solve(START))
+    assert counts.tolist() == [3, 0, 3] and torch.equal(means[1], START[1])
 
 
 def test_the_largest_value_is_found():
