@@ -1,4 +1,4 @@
-"""Compare our solvers with others on ten test functions: the best value after so many evaluations. See README.md."""
+"""Compare solvers on ten test functions by the best value found within a budget of evaluations. See README.md."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ class Physics:
     A state ``[..., S]`` in float64 is all that the next steps depend on: time, positions, velocities, activations, and
     the last accelerations, from which MuJoCo's solver starts. Stepping it gives what dm_control's environment gives for
     the same actions, to rounding. Actions are in the environment's units, from ``lower`` to ``upper``. No gradient
-    passes. The reward of an action is the sum over its repeats. Termination is ignored: time goes on.
+    passes. The reward of an action is the sum over its repeats. Episodes never end here, even where the task would
+    terminate.
 
     What a task draws at random into the model, such as the target of reacher, is that of the last `reset`, for all
     states.

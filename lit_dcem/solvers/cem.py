@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.solvers.distributions import Gaussian
-from lit_dcem.solvers.loop import Loop
+from lit_dcem.solvers.minimize import minimize
 from lit_dcem.solvers.noise import Coloured
-from lit_dcem.solvers.options import arguments_of, candidates_per_iteration, check_options, require
+from lit_dcem.solvers.options import arguments_of, check_options, require
 from lit_dcem.solvers.sampling_solver import SamplingSolver
 from lit_dcem.solvers.types import Bound, Objective, Solution
 from lit_dcem.solvers.weights import SoftTopK, TopK
@@ -111,15 +111,19 @@ def dcem(
         noise_exponent, horizon, grad_iterations,
     )  # fmt: skip
     is_hard = not isinstance(temperature, Tensor) and temperature == 0
-    loop = Loop(
-        sizes=candidates_per_iteration(num_candidates, num_iterations),
+    return minimize(
+        objective,
+        mean,
+        std,
         weighting=TopK(int(num_elites)) if is_hard else SoftTopK(int(num_elites), temperature),
         distribution=Gaussian(min_std, momentum),
         noise=Coloured(noise_exponent, int(horizon)),
+        num_candidates=num_candidates,
+        num_iterations=num_iterations,
         lower=lower,
         upper=upper,
         standardize=standardize and not is_hard,
-        num_kept=int(num_kept),
+        num_kept=num_kept,
         warm_start=warm_start,
         grad_iterations=grad_iterations,
         checkpoint=checkpoint,
@@ -128,7 +132,6 @@ def dcem(
         require_finite=require_finite,
         generator=generator,
     )
-    return loop(objective, mean, std)
 
 
 def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any) -> Solution:

@@ -76,7 +76,7 @@ class Step:
         candidates = self.distribution.sample(state.distribution, noise)
         if state.kept is not None:
             candidates = torch.cat([candidates, state.kept.to(candidates)], 1)
-        if state.ended is not None:  # a problem that has ended must not depend on how long others go on
+        if state.ended is not None:  # so that the result does not depend on the other problems
             rest = state.distribution.mean.unsqueeze(1)
             candidates = torch.where(state.ended[:, None, None], rest, candidates)
         return clamped(candidates, self._bounds_of_candidates)

@@ -64,5 +64,5 @@ class Knots(nn.Module):
 
 
 def later(actions: Float[Tensor, "*batch horizon action"]) -> Float[Tensor, "*batch horizon action"]:
-    """What is left of action sequences one time step later; the last action is repeated."""
+    """Action sequences without their first action; the last action is repeated."""
     return torch.cat([actions[..., 1:, :], actions[..., -1:, :]], -2)

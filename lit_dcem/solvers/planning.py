@@ -85,7 +85,7 @@ class Planner(nn.Module):
         upper: as ``lower``, and above it.
         std: standard deviation of the first candidates, a number or numbers that broadcast against ``[knots, A]``; by
             default half the distance between the bounds, or 1 where there are none.
-        knots: search over so many knots in time instead of H actions.
+        knots: number of knots in time to search over, instead of H actions.
         interpolation: from knots to actions, "linear" or "constant".
         answer: plan the "mean" of the last distribution, or the "best" point evaluated.
         warm_start: begin from the memory, one step later: from its mean, with its best point as a candidate (iCEM,

@@ -4,9 +4,9 @@ A weighting is any function ``scores [B, N] -> weights [B, N]``: larger scores a
 broken candidate, which must get weight 0. Only the ratios of the weights in a row count. `Weighting` is the base class
 of those that a config can name. A weighting of your own::
 
-    def linear(scores):
+    def by_rank(scores):
         ranks = scores.argsort(-1).argsort(-1)
-        return torch.where(scores > -torch.inf, ranks / ranks.shape[-1], 0)
+        return torch.where(scores > -torch.inf, (ranks / ranks.shape[-1]) ** 8, 0)
 """
 
 from __future__ import annotations

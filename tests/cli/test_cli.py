@@ -11,6 +11,8 @@ import torch
 
 from lit_dcem.cli.main import main
 from lit_dcem.messages import one_sentence
+from lit_dcem.solvers.noise import Spline
+from lit_dcem.solvers.weights import Softmax
 from lit_dcem.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -211,3 +213,27 @@ def test_bounds_as_a_list_in_a_config_are_kept_in_the_checkpoint(tmp_path, monke
     kept = content["hyper_parameters"]["solver"]["init_args"]
     assert (kept["lower"], kept["upper"]) == ([-1.0], [2.0])
     assert Checkpoint.read(RUN / "checkpoints/last.ckpt").module().solver.options["upper"] == [2.0]
+
+
+def test_a_planner_may_weigh_candidates_as_mppi_does(tmp_path, monkeypatch):
+    """Weights and noise of `Minimizer` typed over a shipped config."""
+    monkeypatch.chdir(tmp_path)
+    planner = "--model.planner.solver"
+    softmax = [f"{planner}=lit_dcem.Minimizer", f"{planner}.weighting=lit_dcem.solvers.weights.Softmax"]
+    softmax += [f"{planner}.weighting.temperature=0.1", f"{planner}.num_candidates=20"]
+    noise = f"{planner}.noise"
+    spline = [f"{noise}=lit_dcem.solvers.noise.Spline", f"{noise}.num_knots=3", f"{noise}.horizon=9"]
+    main(
+        [
+            "fit",
+            "--config=swingup_phase1",
+            "--config=debug",
+            "--trainer.accelerator=cpu",
+            "--trainer.max_epochs=1",
+            *softmax,
+            *spline,
+        ]
+    )
+    planner = Checkpoint.read("runs/swingup_phase1").module().planner
+    options = planner.solver.options
+    assert options["weighting"] == Softmax(0.1) and options["noise"] == Spline(3, planner.horizon)

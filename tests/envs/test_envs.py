@@ -325,6 +325,7 @@ def test_a_picture_changes_nothing(name, monkeypatch):
     try:
         picture = drawn.render(height=60, width=90)
     except UsageError as error:
+        assert "need OpenGL" in str(error)
         pytest.skip(str(error))
     actions = random_actions(drawn, 20)
     assert torch.equal(play(drawn, actions)[0], play(plain, actions)[0])
