@@ -325,7 +325,8 @@ def test_a_picture_changes_nothing(name, monkeypatch):
     try:
         picture = drawn.render(height=60, width=90)
     except UsageError as error:
-        assert "need OpenGL" in str(error)
+        if "need OpenGL" not in str(error):
+            raise
         pytest.skip(str(error))
     actions = random_actions(drawn, 20)
     assert torch.equal(play(drawn, actions)[0], play(plain, actions)[0])

@@ -252,7 +252,7 @@ def test_few_knots_find_a_smooth_target():
         minimize(bowl(target), torch.zeros(1, 24), noise=each, **options, generator=generator()).best_value.item()
         for each in (Spline(3, 24, "constant"), White())
     ]
-    assert values[0] < 0.1 and values[1] > 3
+    assert 10 * values[0] < values[1]
 
 
 @pytest.mark.parametrize(
