@@ -1,6 +1,7 @@
 """One thread for each test and each process that it starts: spinning threads stretch tests on a busy machine."""
 
 import os
+import random
 import shutil
 import tempfile
 
@@ -12,6 +13,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # What `lit-dcem fit` notes of the user's own packages is not to reach the home of whoever runs the tests.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lit-dcem-state-")
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -23,6 +25,14 @@ torch.set_num_threads(1)
 
 def pytest_unconfigure():
     shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """The global generators begin each test in one state: what passes here today passes there tomorrow."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

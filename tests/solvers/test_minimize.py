@@ -323,7 +323,7 @@ def test_mppi_moves_its_mean_by_the_softmax_of_the_values_alone():
 
 def test_icem_keeps_elites_and_has_fewer_and_fewer_candidates():
     solver = icem(num_candidates=100, num_elites=10, num_iterations=9, horizon=2, noise_exponent=1.0, trace=True)
-    solution = solver(bowl(TARGET), START, 1.0)
+    solution = solver.replace(generator=generator())(bowl(TARGET), START, 1.0)
     sizes = [iteration.values.shape[1] for iteration in solution.trace]
     assert sizes == [100, 80, 64, 51, 40, 32, 26, 20, 20] and solver.num_evaluations == sum(sizes)
     best = [iteration.values.min(1).values for iteration in solution.trace]
