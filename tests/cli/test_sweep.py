@@ -287,7 +287,34 @@ def test_a_run_ends_as_it_says_itself(run, monkeypatch, code, says, status):
     monkeypatch.setattr(module, "_call", call)
     run.record("waiting")
     run.ending.write_text('{"status": "done"}')
-    assert module.execute(run, 1, None).recorded()["status"] == status
+    assert module.execute(run, 1, 30.0).recorded()["status"] == status
+
+
+@pytest.mark.parametrize(("limit", "status"), [(None, "done"), (100.0, "done"), (30.0, "out of time")])
+@pytest.mark.parametrize("place", ["configs", "arguments", "grid"])
+def test_a_run_that_its_own_max_time_ends_is_done(write, tmp_path, monkeypatch, place, limit, status):
+    """It is not resumed by the next sweep, and a longer share of the budget gives it no more time."""
+    if place == "configs":
+        (tmp_path / "a.yaml").write_text("trainer: {max_time: {minutes: 1}}")
+    more = (
+        {}
+        if place == "configs"
+        else {place: {"trainer.max_time": ["00:00:01:00"] if place == "grid" else "00:00:01:00"}}
+    )
+    (run,) = plan(read_sweep(write(**{"grid": {"seed_everything": [0]}, **more})), tmp_path / "out")
+    commands = []
+
+    def call(command, *_, **__):
+        commands.append(command)
+        save(run, [1.0])
+        run.ending.write_text('{"status": "out of time"}')
+        return 0
+
+    monkeypatch.setattr(module, "_call", call)
+    monkeypatch.setattr(module, "STOP", threading.Event())
+    run.record("waiting")
+    assert module.execute(run, 1, limit).recorded()["status"] == status
+    assert ("--trainer.max_time=00:00:00:30" in commands[0]) == (limit == 30.0)
 
 
 def test_a_run_without_a_checkpoint_failed(run, monkeypatch):

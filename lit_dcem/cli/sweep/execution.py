@@ -43,7 +43,7 @@ def execute(process: Process, threads: int, limit: float | None) -> Process:
         seconds = None if isinstance(process, Run) else limit  # a training sees to its end itself
         code = _call(command, seconds, stdout=log, stderr=log, env={**threading_, **os.environ})
     if code is not None:
-        process.record(process.ended(code))
+        process.record(process.ended(code, limit))
     return process
 
 

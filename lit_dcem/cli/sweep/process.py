@@ -72,8 +72,8 @@ class Process(ABC):
     def begin(self, limit: float | None) -> list[str]:
         """Arguments of ``lit-dcem`` that start or resume it, for at most ``limit`` seconds."""
 
-    def ended(self, code: int) -> str:
-        """How it ended, one of `ENDED`; the code is that of its exit."""
+    def ended(self, code: int, limit: float | None) -> str:
+        """How it ended, one of `ENDED`; the code is that of its exit, the limit what `begin` was given."""
         if code == TIMED_OUT:
             return "out of time"
         return "cut off" if code < 0 or code in SIGNALLED else "failed"

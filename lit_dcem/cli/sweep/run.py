@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pytorch_lightning.callbacks import Timer
 
 from lit_dcem.cli.sweep.process import FINISHED, Process, as_options, read_json
 from lit_dcem.errors import UsageError
@@ -61,7 +64,7 @@ class Run(Process):
         """The options, the callback that records its end, and where it begins or resumes."""
         self.ending.unlink(missing_ok=True)
         ending = [f"--trainer.callbacks+={ENDING}", f"--trainer.callbacks.path={self.ending}"]
-        more: dict[str, Any] = {} if limit is None else {"trainer.max_time": as_time(limit)}
+        more: dict[str, Any] = {} if self._own_time() <= (limit or math.inf) else {"trainer.max_time": as_time(limit)}
         begun = self.checkpoint() is not None
         if begun:
             more["ckpt_path"] = str(self.last)
@@ -70,12 +73,25 @@ class Run(Process):
         starts = self._starts(begun)
         return ["fit", *self.options, *as_options(starts, "--"), *ending, *as_options(more, "--")]
 
-    def ended(self, code: int) -> str:
-        """As it says itself; cut off if it says nothing, or ended by a signal."""
+    def ended(self, code: int, limit: float | None) -> str:
+        """As it says itself; cut off if it says nothing, or ended by a signal.
+
+        A run that its own ``max_time`` ended is done: out of time is one that the sweep's limit ended before.
+        """
         if code:
-            return super().ended(code)
+            return super().ended(code, limit)
         end = self.own_end()
+        if end == "out of time" and self._own_time() <= (limit or math.inf):
+            end = "done"
         return "cut off" if end is None else "failed" if self.checkpoint() is None else end
+
+    def _own_time(self) -> float:
+        """Its ``trainer.max_time`` [s]; infinite if it has none."""
+        configs = [config.get("trainer") for config in self.settings["configs"] if isinstance(config, dict)]
+        times = [trainer.get("max_time") for trainer in configs if isinstance(trainer, dict)]
+        times += [self.settings[part].get("trainer.max_time") for part in ("arguments", "grid")]
+        left = [Timer(time).time_remaining() for time in times if time is not None]
+        return math.inf if not left or left[-1] is None else left[-1]
 
     def _starts(self, begun: bool) -> dict[str, str]:
         """What it began with, even if the folder was moved since."""
@@ -116,8 +132,8 @@ class Evaluation(Process):
         options = {"checkpoint": str(checkpoint), "episodes": episodes, "env_seed": EVALUATION_SEEDS[0]}
         return ["evaluate", *as_options({**options, "out": str(self.report)}, "--")]
 
-    def ended(self, code: int) -> str:
-        return "done" if code == 0 and self.report.is_file() else super().ended(code)
+    def ended(self, code: int, limit: float | None) -> str:
+        return "done" if code == 0 and self.report.is_file() else super().ended(code, limit)
 
 
 def as_time(seconds: float) -> str:
