@@ -16,5 +16,6 @@ class ConfigFile(SaveConfigCallback):
         folder = run_folder(trainer)  # every rank has to ask
         if trainer.is_global_zero and not self.already_saved:
             with open_replacing(folder / self.config_filename) as file:
-                file.write(self.parser.dump(self.config, skip_none=False))
+                # Parsing has validated it; to do so again costs more than to write it.
+                file.write(self.parser.dump(self.config, skip_none=False, skip_validation=True))
         self.already_saved = True

@@ -49,7 +49,6 @@ REFUSED = {(name, "16-true") for name in EXPERIMENTS} | {
 }
 FAST = {
     *(
-        ("regression", "64-true"),
         ("regression", "bf16-true"),
         ("regression", "16-true"),
         ("swingup_phase3", "bf16-true"),

@@ -53,9 +53,10 @@ def python(script, **environment):
         ),
         ({"MUJOCO_GL": "glfw"}, "Pictures of a simulation need OpenGL through EGL or OSMesa, got none: glfw ("),
         ({"MUJOCO_GL": "vulkan"}, "MUJOCO_GL must be egl, osmesa or glfw (or unset) for pictures of a simulation, got"),
-        (
+        pytest.param(
             {"MUJOCO_GL": "disabled"},
             "MUJOCO_GL must be egl, osmesa or glfw (or unset) for pictures of a simulation, got",
+            marks=pytest.mark.slow,  # as "vulkan"
         ),
     ],
     ids=["library missing", "no display", "no backend", "off"],

@@ -13,7 +13,7 @@ from support.bad_values import nonsense, options_in, rotated
 # ---- the command line ----------------------------------------------------------------------------------------------
 
 
-@kind(fast=20)
+@kind(fast=10)
 def unknown_and_abbreviated_options() -> Iterator[Case]:
     for option in ("--trainer.max_epoch=1", "--trainer.max_ep=1", "--seed=1", "--conf=x.yaml", "--model.lr=1", "--foo"):
         for command in ("fit", "validate", "test"):
@@ -166,7 +166,7 @@ TRAINER = {
 }
 
 
-@kind(fast=16)
+@kind(fast=8)
 def trainer_options() -> Iterator[Case]:
     pairs = [(option, bad) for option, values in TRAINER.items() for bad in values]
     for option, bad in rotated(pairs):
@@ -192,7 +192,7 @@ def _expert(*options: str, limit: int | None = None) -> Case:
     return Case(["evaluate", f"--config={CONFIGS / 'cartpole_expert.yaml'}", small, *few, *options], limit)
 
 
-@kind(fast=30)
+@kind(fast=45)
 def evaluation() -> Iterator[Case]:
     counts = dict.fromkeys(("seeds", "episodes", "steps"), ("0", "-1", "abc", "1.5", "nan", "[]", ""))
     words = {"states": ("abc", "", "[]"), "closed_loop": ("abc", "3"), "keep_plans": ("abc", "3")}
@@ -258,7 +258,7 @@ def full_disk() -> Iterator[Case]:
     yield Case(fit("regression").arguments, 20_000)
 
 
-@kind(fast=36)
+@kind(fast=70)
 def figures() -> Iterator[Case]:
     for number in ("0", "16", "-1", "1.5", "abc", "", "2000", "1e1", "nan", "all "):
         yield Case(["figure", number])
