@@ -90,7 +90,7 @@ def options_that_fail_late() -> Iterator[Case]:
     yield fit("cartpole", "--model.init_args.decoder.init_args.lower=100")
     yield fit("cartpole", f"{solver}.lower=2")
     yield fit("cartpole", f"{solver}.num_kept=200")
-    yield fit("cartpole", f"{solver}.num_candidates=[10, 10]")
+    yield fit("cartpole", f"{solver}.num_candidates=[10, 10, 10]")
     yield fit("regression", f"{solver}.grad_iterations=0")
     yield fit("regression", f"{solver}.horizon=7")
     yield fit("regression", "--model.init_args.loss_iterations=200")
