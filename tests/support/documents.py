@@ -51,6 +51,14 @@ class Page:
         return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
 
     @property
+    def contents(self):
+        """The pages that its lists of contents find."""
+        lists = [content for language, content in self.blocks if language == "{toctree}"]
+        entries = [line for content in lists for line in content.splitlines() if line and not line.startswith(":")]
+        places = [(ROOT, entry[1:]) if entry.startswith("/") else (self.path.parent, entry) for entry in entries]
+        return {path for folder, entry in places for path in folder.glob(f"{entry}.md")}
+
+    @property
     def anchors(self):
         """What links may name after #, as GitHub and MyST make them from headings."""
         titles = re.findall(r"^#+ (.*)$", self.prose, re.MULTILINE)
