@@ -34,6 +34,7 @@ myst_heading_anchors = 4
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120  # seconds a cell
+nb_execution_in_temp = True  # what a page writes does not end up here
 nb_merge_streams = True
 
 # The API, from the docstrings

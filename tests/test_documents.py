@@ -15,6 +15,7 @@ from lit_dcem.training.figure_source import FIGURES
 PAGES = pages()
 RUNNING = [page for page in PAGES if page.python and not page.is_notebook]
 FILE = re.compile(r"# (my_\w+)\.py\n")
+NEEDS = re.compile(r"<!-- needs (\w+) -->")
 PLACEHOLDERS = re.compile(r"\b[A-Z]{1,}\b|\.\.\.|[<>\[\]]")
 
 
@@ -43,6 +44,8 @@ def write_files(page, folder):
 
 @pytest.mark.parametrize("page", RUNNING, ids=str)
 def test_code_of_a_page_runs_in_order(page, folder):
+    for package in NEEDS.findall(page.text):
+        pytest.importorskip(package)
     write_files(page, folder)
     names = {"__name__": "page"}
     for code in page.python:
