@@ -4,6 +4,7 @@ Build: ``pip install -e '.[docs]' && sphinx-build -W --keep-going -c docs . site
 """
 
 import logging
+from pathlib import Path
 
 from lit_dcem import __version__
 
@@ -38,6 +39,10 @@ nb_execution_in_temp = True  # what a page writes does not end up here
 nb_merge_streams = True
 
 # The API, from the docstrings
+API = (Path(__file__).parent / "api.md").read_text()
+for page in (Path(__file__).parent / "generated").glob("*.rst"):
+    if f"   {page.stem}\n" not in API:  # left from a build before the name went
+        page.unlink()
 autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False  # those of Lightning and torch are in their own documentation
 autodoc_preserve_defaults = True
