@@ -66,7 +66,8 @@ def test_every_command_of_a_block_is_taken(folder, monkeypatch):
 @pytest.mark.slow
 def test_every_command_within_a_sentence_is_taken(folder, monkeypatch):
     prepare(monkeypatch)
-    found = [words for page in PAGES for words in inline(page)]
+    today = [page for page in PAGES if page.path.stem != "CHANGELOG"]
+    found = [words for page in today for words in inline(page)]
     assert found
     for words in few(found):
         check_command(words)
@@ -75,7 +76,8 @@ def test_every_command_within_a_sentence_is_taken(folder, monkeypatch):
 def inline(page):
     """Commands in backticks that can be typed as they are."""
     spans = re.findall(r"`((?:[A-Z_]+=\w+ )*(?:lit-dcem|python benchmarks/) ?[^`\n]*)`", page.prose)
-    return [without_variables(span.split()) for span in spans if not PLACEHOLDERS.search(span) and " " in span]
+    found = [without_variables(span.split()) for span in spans if not PLACEHOLDERS.search(span)]
+    return [words for words in found if len(words) > 2]  # fewer name a command, and are not to be typed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
