@@ -1,4 +1,4 @@
-"""What the README shows works, names files that exist, and has the numbers of the data behind it."""
+"""The comparison with others has the numbers of the data behind it, wherever it stands."""
 
 import csv
 import re
@@ -6,12 +6,10 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PLANNING = re.findall(r"```python\n(.*?)```", (ROOT / "docs/planning.md").read_text(), re.DOTALL)
+TABLES = ["README.md", "docs/results/planet.md"]
+"""where the comparison stands"""
 ALGORITHMS = {
     "MR.Q": "mrq",
     "SimbaV2, one update a step": "simbaV2_utd1",
@@ -25,40 +23,8 @@ ALGORITHMS = {
 COLUMNS = [(task, steps) for task in ("cheetah-run", "walker-walk", "cartpole-swingup") for steps in (100_000, 200_000)]
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_code_runs(code, monkeypatch):
-    monkeypatch.setenv("MUJOCO_GL", "disabled")  # without a display dm_control warns when it is imported
-    exec(code, {})
-
-
-def test_code_of_the_guide_to_planning_runs():
-    torch.manual_seed(0)
-    exec("".join(PLANNING), {})
-
-
-def test_code_is_there():
-    assert PYTHON and PLANNING
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "docs/planning.md",
-        "docs/solvers.md",
-        "docs/results.md",
-        "docs/data/README.md",
-        "checkpoints/README.md",
-        "CONTRIBUTING.md",
-    ],
-)
-def test_links_and_configs_exist(document):
-    path = ROOT / document
-    text = path.read_text()
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
-    assert all((path.parent / link).exists() for link in links), links
-    configs = re.findall(r"configs/\w+\.yaml", text)
-    assert all((ROOT / config).exists() for config in configs), configs
+def lines(document):
+    return (ROOT / document).read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +39,10 @@ def returns():
     return found
 
 
+@pytest.mark.parametrize("document", TABLES)
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_comparison_is_that_of_the_data(name, returns):
-    line = next(line for line in README.splitlines() if line.startswith(f"| {name} ("))
+def test_comparison_is_that_of_the_data(name, document, returns):
+    line = next(line for line in lines(document) if line.startswith(f"| {name} ("))
     label, *cells = (cell.strip() for cell in line.strip("|").split("|"))
     points = [returns[(ALGORITHMS[name], *column)] for column in COLUMNS]
     assert [cell.strip("*") for cell in cells] == [f"{fmean(seeds.values()):.0f}" for seeds in points]
@@ -85,12 +52,10 @@ def test_comparison_is_that_of_the_data(name, returns):
     assert len(re.findall(r"; (\d+) of ", label)) == len(fewer)
 
 
-def test_best_of_each_column_is_bold(returns):
-    rows = [
-        line.strip("|").split("|")
-        for line in README.splitlines()
-        if line.startswith(tuple(f"| {n} (" for n in ALGORITHMS))
-    ]
+@pytest.mark.parametrize("document", TABLES)
+def test_best_of_each_column_is_bold(document):
+    names = tuple(f"| {name} (" for name in ALGORITHMS)
+    rows = [line.strip("|").split("|") for line in lines(document) if line.startswith(names)]
     for column in zip(*(row[1:] for row in rows), strict=True):
         cells = [cell.strip() for cell in column]
         best = max(cells, key=lambda cell: float(cell.strip("*")))

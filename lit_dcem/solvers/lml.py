@@ -36,7 +36,9 @@ _NEWTON_STEPS = {torch.float32: 4, torch.float64: 5}
 
 
 def lml(scores: Float[Tensor, "*batch n"], k: int, temperature: float | Tensor = 1.0) -> Float[Tensor, "*batch n"]:
-    """Weights of a soft top-k, ``argmax_y scores . y + temperature * H_b(y)`` over ``0 < y < 1, sum y = k``.
+    r"""Weights of a soft top-k, ``argmax_y sum(scores * y) + temperature * H_b(y)`` over ``0 < y < 1, sum y = k``.
+
+    .. math:: \arg\max_{0 < y < 1,\ \sum_i y_i = k} \ \sum_i s_i y_i + \tau H_b(y)
 
     ``H_b`` is the sum of binary entropies. The solution is ``y_i = sigmoid((scores_i + nu) / temperature)`` with the
     one ``nu`` that makes the weights sum to k. As the temperature goes to 0 the weights become the hard top-k, as it

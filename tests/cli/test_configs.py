@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pytorch_lightning.cli import LightningCLI
+from support.phases import STARTS
 
 from lit_dcem.cli.completing import in_front, missing
 from lit_dcem.cli.main import main
@@ -19,16 +20,6 @@ OTHER_COMMANDS = ("cartpole_expert", "cartpole_pca")
 WHOLE = sorted(
     path for path in CONFIGS.glob("*.yaml") if path.stem not in (*PARTS, *OTHER_COMMANDS) and "sweep_" not in path.stem
 )
-STARTS = {
-    "phase2": "cheetah_phase1_fast_0",
-    "phase2_dcem": "cheetah_phase1_fast_0",
-    "phase2_paper": "cheetah_phase1_fast_0",
-    "phase3": "cheetah_phase2_fast_0",
-    "phase3_paper": "cheetah_phase2_fast_0",
-    "swingup_phase2": "swingup_phase1_0",
-    "swingup_phase3": "swingup_phase2_0",
-}
-"""shipped checkpoints that later phases start from"""
 PLANET = [path for path in WHOLE if "phase" in path.stem or path.stem == "joint"]
 LINES, ALL_LINES = 35, 700
 """most lines of a config, without comments, and of all together"""

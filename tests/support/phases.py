@@ -21,6 +21,16 @@ ROLLOUTS = {
     "env": "Pendulum-v1", "action_repeat": 20, "num_envs": 2, "batch_size": 4, "sequence_length": 5, "seed": 3,
     "update_interval": 3, "updates_per_epoch": 5, "seed_episodes": 2, "seed_updates": 4, "evaluation_episodes": 3,
 }  # fmt: skip
+STARTS = {
+    "phase2": "cheetah_phase1_fast_0",
+    "phase2_dcem": "cheetah_phase1_fast_0",
+    "phase2_paper": "cheetah_phase1_fast_0",
+    "phase3": "cheetah_phase2_fast_0",
+    "phase3_paper": "cheetah_phase2_fast_0",
+    "swingup_phase2": "swingup_phase1_0",
+    "swingup_phase3": "swingup_phase2_0",
+}
+"""shipped checkpoints that later phases start from"""
 
 
 def parts(model=None, **rollouts):

@@ -1,0 +1,56 @@
+"""Sphinx settings. The sources are the repository itself, so that links work here as they do on GitHub.
+
+Build: ``pip install -e '.[docs]' && sphinx-build -W --keep-going -c docs . site``; then open ``site/index.html``.
+"""
+
+import logging
+from pathlib import Path
+
+from lit_dcem import __version__
+
+project = "lit-dcem"
+author = "the lit-dcem authors"
+project_copyright = author
+release = __version__
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+]
+root_doc = "docs/index"
+include_patterns = ["docs/**", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "checkpoints/**"]
+exclude_patterns = [".*", "runs", "build", "dist", "docs/_*", "docs/*.py"]
+templates_path = ["_templates"]
+# A folder of pages may be empty: a page that no pattern finds is a warning of its own.
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "glob pattern" not in str(record.msg))
+
+# Markdown, and pages that run
+myst_enable_extensions = ["dollarmath", "attrs_inline"]
+myst_heading_anchors = 4
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120  # seconds a cell
+nb_execution_in_temp = True  # what a page writes does not end up here
+nb_merge_streams = True
+
+# The API, from the docstrings
+API = (Path(__file__).parent / "api.md").read_text()
+for page in (Path(__file__).parent / "generated").glob("*.rst"):
+    if f"   {page.stem}\n" not in API:  # left from a build before the name went
+        page.unlink()
+autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
+autodoc_inherit_docstrings = False  # those of Lightning and torch are in their own documentation
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+default_role = "py:obj"  # `name` in a docstring is a link where the name has a page
+maximum_signature_line_length = 88
+
+html_theme = "furo"
+html_title = "lit-dcem"
+html_extra_path = ["_site"]
