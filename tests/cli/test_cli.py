@@ -56,7 +56,7 @@ def test_checkout_script_is_the_command():
 
 def test_fit_writes_a_run_folder(fitted):
     names = {str(path.relative_to(fitted / RUN)) for path in (fitted / RUN).rglob("*") if path.is_file()}
-    assert {"config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
+    assert {"config.yaml", "curves.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
     assert any("tfevents" in name for name in names)
 
 
