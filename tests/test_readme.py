@@ -46,6 +46,7 @@ def test_code_is_there():
         "README.md",
         "docs/planning.md",
         "docs/solvers.md",
+        "docs/reproduction.md",
         "docs/results.md",
         "docs/data/README.md",
         "checkpoints/README.md",
