@@ -98,6 +98,10 @@ def _run(options: argparse.Namespace) -> None:
 
         Checkpoint.read(options.checkpoint).export(options.out)
         print(options.out)
+    elif options.command == "cards":
+        from lit_dcem.cli.cards import cards
+
+        print(cards(options.folder), end="")
     elif options.command == "reproduce":
         _reproduce(options)
     elif options.command == "sweep":
@@ -155,6 +159,8 @@ def _parser() -> Parser:
     )
     export.add_argument("checkpoint", help="run folder, checkpoint, or name of a shipped one")
     export.add_argument("out", help="file to write")
+    made = commands.add_parser("cards", help="say where the checkpoints of a folder come from", allow_abbrev=False)
+    made.add_argument("folder", help="with *.ckpt files; a cards.yaml in it adds what they do not record")
     return parser
 
 

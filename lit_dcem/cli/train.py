@@ -37,6 +37,7 @@ from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
 from lit_dcem.training.log_positions import LogPositions
 from lit_dcem.training.monitors import Monitors
+from lit_dcem.training.origin import Origin
 from lit_dcem.training.parameter_summary import ParameterSummary
 from lit_dcem.training.random_states import RandomStates
 from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
@@ -163,7 +164,7 @@ class TrainingCLI(LightningCLI):
         if config.trainer.enable_model_summary is not False:
             self.first_callbacks = [ParameterSummary()]
         self.attempt.folder, self.curves = RunFolder(folder), Curves(folder, config.seed_everything)
-        self.first_callbacks += [self.attempt.folder, LogPositions()]
+        self.first_callbacks += [self.attempt.folder, LogPositions(), Origin(config.seed_everything)]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
             config.trainer.callbacks = [each for each in callbacks_of(config.trainer) if not _writes_last(each)]

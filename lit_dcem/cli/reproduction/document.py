@@ -14,7 +14,7 @@ from lit_dcem.cli.reproduction.recipes import RECIPES, Content, Recipe
 
 INTRODUCTION = """# Reproducing the figures
 
-<!-- Written by python -m lit_dcem.cli.reproduction.document; the data is in lit_dcem/cli/reproduction/recipes.py. -->
+{origin}
 
 `lit-dcem reproduce` prints this table.
 `lit-dcem reproduce N` trains what figure N is drawn from, with the configs as they are now, and draws it.
@@ -46,7 +46,23 @@ def document() -> str:
         *(_row(number, recipe) for number, recipe in RECIPES.items()),
     ]
     remarks = [f"- Figure {number}: {recipe.remark}" for number, recipe in RECIPES.items() if recipe.remark]
-    return "\n".join([INTRODUCTION, *lines, "", "Where the command does not do what was done:", "", *remarks, ""])
+    origin = written_by("python -m lit_dcem.cli.reproduction.document", "lit_dcem/cli/reproduction/recipes.py")
+    return "\n".join(
+        [
+            INTRODUCTION.format(origin=origin),
+            *lines,
+            "",
+            "Where the command does not do what was done:",
+            "",
+            *remarks,
+            "",
+        ]
+    )
+
+
+def written_by(command: str, data: str) -> str:
+    """A comment for the head of a document, which readers do not see: what writes it, and from what."""
+    return f"<!-- Written by {command}; the data is in {data}. -->"
 
 
 def _row(number: str, recipe: Recipe) -> str:
