@@ -163,8 +163,9 @@ class TrainingCLI(LightningCLI):
             log_into(config.trainer, folder, self.checkpoint)
         if config.trainer.enable_model_summary is not False:
             self.first_callbacks = [ParameterSummary()]
-        self.attempt.folder, self.curves = RunFolder(folder), Curves(folder, config.seed_everything)
-        self.first_callbacks += [self.attempt.folder, LogPositions(), Origin(config.seed_everything)]
+        seed = None if config.seed_everything is False else config.seed_everything
+        self.attempt.folder, self.curves = RunFolder(folder), Curves(folder, seed)
+        self.first_callbacks += [self.attempt.folder, LogPositions(), Origin(seed)]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
             config.trainer.callbacks = [each for each in callbacks_of(config.trainer) if not _writes_last(each)]

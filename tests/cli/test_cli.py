@@ -60,6 +60,13 @@ def test_fit_writes_a_run_folder(fitted):
     assert any("tfevents" in name for name in names)
 
 
+def test_a_run_knows_where_it_comes_from(fitted):
+    origin = Checkpoint.read(fitted / RUN).origin
+    assert origin.keys() == {"seed", "commits", "hardware"}
+    assert isinstance(origin["seed"], int) and len(origin["commits"]) <= 1  # an installed package has none
+    assert len(origin["hardware"]) == 1 and "1 thread of " in origin["hardware"][0]
+
+
 @pytest.mark.parametrize("words", [1, 2])
 def test_a_config_may_be_typed_on_the_command_line_however_long(tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
