@@ -31,6 +31,7 @@ from lit_dcem.solvers.prediction import RolloutModel as RolloutModel
 # Use what was trained.
 from lit_dcem.planet.controller import Controller as Controller
 from lit_dcem.planet.controller import load_controller as load_controller
+from lit_dcem.planet.controller import load_pretrained as load_pretrained
 from lit_dcem.training.checkpoint import Checkpoint as Checkpoint
 
 # Subclass, and name the subclass in a config.

@@ -98,6 +98,12 @@ def _run(options: argparse.Namespace) -> None:
 
         Checkpoint.read(options.checkpoint).export(options.out)
         print(options.out)
+    elif options.command == "cards":
+        from lit_dcem.cli.cards import cards
+
+        print(cards(options.folder), end="")
+    elif options.command == "reproduce":
+        _reproduce(options)
     elif options.command == "sweep":
         from lit_dcem.cli.sweep import sweep
 
@@ -113,6 +119,19 @@ def _figure(options: argparse.Namespace) -> None:
         print(draw(options.number, options.run, options.out))
 
 
+def _reproduce(options: argparse.Namespace) -> None:
+    if options.number is None:
+        from rich.console import Console
+
+        from lit_dcem.cli.reproduction.document import RECIPES, shown
+
+        Console().print(shown(RECIPES))
+    else:
+        from lit_dcem.cli.reproduction.running import reproduce
+
+        reproduce(options.number, options.out, options.quick, options.jobs)
+
+
 def _parser() -> Parser:
     parser = Parser(prog="lit-dcem", description=DESCRIPTION, epilog=TRUST, allow_abbrev=False)
     parser.add_argument("--version", action=Version, nargs=0, help="print the version")
@@ -124,6 +143,11 @@ def _parser() -> Parser:
     figure.add_argument("number", help="its number in the paper, a name (a wrong one lists them), or all")
     figure.add_argument("--run", nargs="+", metavar="DIR", help="run folders or files; by default the shipped ones")
     figure.add_argument("--out", metavar="FILE", help="image file to write, figureN.png by default; a folder for all")
+    again = commands.add_parser("reproduce", help="train and draw a figure of the paper again", allow_abbrev=False)
+    again.add_argument("number", nargs="?", help="its number in the paper, or all; without it: what each takes")
+    again.add_argument("--quick", action="store_true", help="at debug size, to see that everything works")
+    again.add_argument("--out", metavar="DIR", help="folder of figures and runs, runs/reproduce by default")
+    again.add_argument("--jobs", type=int, metavar="N", help="runs at a time; one for each CPU core if none")
     sweep = commands.add_parser("sweep", help="train every point of a grid of options and seeds", allow_abbrev=False)
     sweep.add_argument("file", help="YAML like configs/sweep_cartpole.yaml, or sweep_planet.yaml with several phases")
     sweep.add_argument("--out", metavar="DIR", help="folder of tables and runs; runs/ and the file's name if none")
@@ -135,6 +159,8 @@ def _parser() -> Parser:
     )
     export.add_argument("checkpoint", help="run folder, checkpoint, or name of a shipped one")
     export.add_argument("out", help="file to write")
+    made = commands.add_parser("cards", help="say where the checkpoints of a folder come from", allow_abbrev=False)
+    made.add_argument("folder", help="with *.ckpt files; a cards.yaml in it adds what they do not record")
     return parser
 
 

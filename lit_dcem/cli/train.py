@@ -32,10 +32,12 @@ from lit_dcem.solvers.gradient_descent import UnrolledGD
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.checkpoint_io import SafeCheckpointIO
 from lit_dcem.training.config_file import ConfigFile
+from lit_dcem.training.curves import Curves
 from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
 from lit_dcem.training.log_positions import LogPositions
 from lit_dcem.training.monitors import Monitors
+from lit_dcem.training.origin import Origin
 from lit_dcem.training.parameter_summary import ParameterSummary
 from lit_dcem.training.random_states import RandomStates
 from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
@@ -111,6 +113,7 @@ class TrainingCLI(LightningCLI):
         self.found = found
         self.checkpoint: Checkpoint | None = None
         self.first_callbacks: list[Any] = []
+        self.curves: Curves | None = None
         super().__init__(**options)
 
     @staticmethod
@@ -160,8 +163,9 @@ class TrainingCLI(LightningCLI):
             log_into(config.trainer, folder, self.checkpoint)
         if config.trainer.enable_model_summary is not False:
             self.first_callbacks = [ParameterSummary()]
-        self.attempt.folder = RunFolder(folder)
-        self.first_callbacks += [self.attempt.folder, LogPositions()]
+        seed = None if config.seed_everything is False else config.seed_everything
+        self.attempt.folder, self.curves = RunFolder(folder), Curves(folder, seed)
+        self.first_callbacks += [self.attempt.folder, LogPositions(), Origin(seed)]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
             config.trainer.callbacks = [each for each in callbacks_of(config.trainer) if not _writes_last(each)]
@@ -183,6 +187,8 @@ class TrainingCLI(LightningCLI):
         theirs = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks] if given.callbacks else []
         ours = [] if given.enable_progress_bar is False or _has_bar(theirs) else [FitProgress()]
         trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs, *ours], **options)
+        if self.curves is not None and trainer.loggers:
+            trainer.loggers = [*trainer.loggers, self.curves]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that the user chose
             trainer.strategy.checkpoint_io = SafeCheckpointIO(self.checkpoint)
         return trainer

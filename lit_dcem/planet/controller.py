@@ -14,13 +14,22 @@ from torch import Tensor
 from lit_dcem.envs.make import make_simulation
 from lit_dcem.envs.policy import PolicyState
 from lit_dcem.envs.simulation import DivergenceError, Simulation, finite, in_bounds
-from lit_dcem.errors import UsageError
+from lit_dcem.errors import UsageError, require
+from lit_dcem.files.hub import FORM, START, fetch
+from lit_dcem.files.shipped import find_shipped, shipped
 from lit_dcem.planet.data.environment_data import EnvironmentData
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.phases.planet import Planet
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.stream import checked_seed
+
+PRETRAINED = {
+    "cartpole-swingup": "swingup_phase3_0",
+    "cheetah-run": "cheetah_phase1_fast_0",
+    "walker-walk": "walker_phase1_fast_0",
+}
+"""the shipped checkpoint with the highest mean return, by task"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,32 @@ def load_controller(path: str | Path, trust: Iterable[str] = (), seed: int = 0) 
         ours = f"{rssm.observation_dim} numbers an observation and {rssm.action_dim} an action"
         raise UsageError(f"{rule}, {ours}, got {sizes[0]} and {sizes[1]}.")
     return Controller(module.policy, simulation, data.env, data.action_repeat, seed)
+
+
+def load_pretrained(name: str, sha256: str | None = None, trust: Iterable[str] = (), seed: int = 0) -> Controller:
+    """The best trained controller of a task, or a certain one, wherever it is kept.
+
+        controller = load_pretrained("cheetah-run")
+
+    Args:
+        name: a task of `PRETRAINED`; the name of a shipped checkpoint; or ``hf://USER/REPOSITORY/FILE@REVISION``, a
+            public file of the Hugging Face Hub, which is downloaded once (`lit_dcem.files.hub.fetch`).
+        sha256: of a file of the Hub, which must have it.
+        trust: see `load_controller`.
+        seed: see `load_controller`.
+
+    Raises:
+        UsageError: an unknown name, a file that cannot be downloaded or has another hash, or see `load_controller`.
+        ValueError: a seed below 0 or of 2**63 and more.
+    """
+    if name.startswith(START):
+        return load_controller(fetch(name, sha256), trust, seed)
+    require(sha256 is None, "sha256 is for files of the Hub", f"one for {name}")
+    path = Path(find_shipped(PRETRAINED.get(name, name), "checkpoints"))
+    if path.parent != shipped("checkpoints"):
+        rule = f"A pretrained controller must be {', '.join(PRETRAINED)}, the name of a shipped checkpoint or {FORM}"
+        raise UsageError(f"{rule}, got {name}.")
+    return load_controller(path, trust, seed)
 
 
 def _read(path: str | Path, trust: Iterable[str]) -> tuple[Planet, EnvironmentData]:

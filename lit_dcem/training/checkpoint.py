@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import instantiate_module
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.checkpoint import check_local, load_weights, read_checkpoint
@@ -22,6 +20,7 @@ from lit_dcem.files.safe_config import check_config, find_class
 from lit_dcem.files.shipped import find_shipped
 from lit_dcem.files.trust import Reader, reader
 from lit_dcem.messages import one_sentence
+from lit_dcem.training.limit import Limit
 from lit_dcem.training.run_folder import CHECKPOINTS, newest_run
 
 Data = TypeVar("Data", bound=pl.LightningDataModule)
@@ -31,12 +30,6 @@ MODEL, DATA = "hyper_parameters", "datamodule_hyper_parameters"
 """where Lightning keeps the configs"""
 EXPORTED = ("state_dict", MODEL, DATA, "global_step", "epoch", "pytorch-lightning_version")
 """what an export copies; it adds the validation curve"""
-ROOM = 10
-"""a module may allocate this many times the weights of its checkpoint while it is built"""
-SMALL = 1_000_000
-"""numbers that any module may allocate, in at most a thousandth as many tensors"""
-FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.eye)
-"""functions that allocate a tensor of a given size"""
 
 
 class Config(NamedTuple):
@@ -147,6 +140,12 @@ class Checkpoint:
         """Rows of the `History` callback: step, seconds and the validation metrics; none if it had no such callback."""
         return self.content.get("callbacks", {}).get("History", {}).get("rows", [])
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the `Origin` callback knows: seed, commits, hardware; empty if it had no such callback."""
+        found = self.content.get("callbacks", {}).get("Origin", {})
+        return found if isinstance(found, dict) else {}
+
     def weights(self, part: str = "") -> dict[str, Any]:
         """The weights of a submodule, under the submodule's own names; by default all of them."""
         start = f"{part}." if part else ""
@@ -172,14 +171,14 @@ class Checkpoint:
         return self._built(kind, DATA)
 
     def export(self, destination: str | Path) -> None:
-        """Write a copy without what only training needs: weights, configs and the validation curve.
+        """Write a copy without what only training needs: weights, configs, the validation curve and the origin.
 
         Raises:
             UsageError: a destination that is this file or a whole checkpoint, or that cannot be written.
         """
         self._check_destination(Path(destination))
         small = {name: self.content[name] for name in EXPORTED if name in self.content}
-        small["callbacks"] = {"History": {"rows": self.history}}
+        small["callbacks"] = {"History": {"rows": self.history}, **({"Origin": self.origin} if self.origin else {})}
         with open_replacing(destination, "wb") as file:
             torch.save(small, file)
 
@@ -205,7 +204,7 @@ class Checkpoint:
         got = f"{config['_class_path']} in {self.path}"
         require(issubclass(cls, kind), f"A checkpoint must be of a {kind.__name__} here", got)
         try:
-            with _Limit(self.content["state_dict"], self.path):
+            with Limit(self.content["state_dict"], self.path):
                 return instantiate_module(kind, copy.deepcopy(config))
         except UsageError:
             raise
@@ -213,25 +212,6 @@ class Checkpoint:
             reason = one_sentence(str(error) or type(error).__name__).rstrip(".")
             rule = f"The config in {self.path} must build a {cls.__name__}"
             raise UsageError(f"{rule}, got an error: {reason}.") from error
-
-
-class _Limit(TorchFunctionMode):
-    """Refuses to allocate tensors far beyond the weights of a checkpoint, before memory is filled."""
-
-    def __init__(self, weights: Mapping[str, Any], path: Path) -> None:
-        super().__init__()
-        sizes = [value.numel() for value in weights.values() if isinstance(value, Tensor)]
-        self.numbers, self.tensors = ROOM * sum(sizes) + SMALL, ROOM * len(sizes) + SMALL // 1000
-        self.path = path
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in FACTORIES:
-            self.tensors -= 1
-            self.numbers -= func(*args, **{**kwargs, "device": "meta"}).numel()
-            fits = min(self.numbers, self.tensors) >= 0
-            require(fits, f"The config in {self.path} must fit the size of its weights", "larger parts")
-        return func(*args, **kwargs)
 
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:

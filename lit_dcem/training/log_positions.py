@@ -12,9 +12,12 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from lit_dcem.files.replacing import open_replacing
+from lit_dcem.training.curves import Curves
 
 KEY = "log_positions"
 """key in a checkpoint of what each logger had written, in the order of the loggers"""
+CURVES = "curves_position"
+"""key in a checkpoint of what `Curves` had written, which stays when a user chooses other loggers"""
 EVENTS = "events.out.tfevents.*"
 
 
@@ -22,16 +25,18 @@ class LogPositions(pl.Callback):
     """Flushes the loggers before each checkpoint, and stores in it how much they have written.
 
     A run that is killed has logged more than its last checkpoint counts. When it is resumed, this callback removes the
-    later events of TensorBoard and rows of a CSVLogger, because the run will write them again.
+    later events of TensorBoard and rows of tables, because the run will write them again.
     """
 
     def __init__(self) -> None:
         self._positions: list[dict[str, Any]] = []
         self._earlier: list[list[Path]] = []
+        self._curves: int | None = None
+        self._resumes = False
 
     def continue_logs(self, trainer: pl.Trainer) -> None:
         """Prepare to continue the logs of earlier processes; call it before the loggers open their files."""
-        for logger in trainer.loggers:
+        for logger in _chosen(trainer):
             folder = logger.log_dir if isinstance(logger, TensorBoardLogger) else None
             self._earlier.append(sorted(Path(folder).glob(EVENTS)) if folder else [])
             if isinstance(logger, CSVLogger) and _table(logger).is_file():
@@ -41,18 +46,24 @@ class LogPositions(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if trainer.is_global_zero:
-            checkpoint[KEY] = [_position(logger) for logger in trainer.loggers]
+            checkpoint[KEY] = [_position(logger) for logger in _chosen(trainer)]
+            for curves in _curves(trainer):
+                checkpoint[CURVES] = curves.position()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._positions = checkpoint.get(KEY, [])
+        self._curves = checkpoint.get(CURVES)
+        self._resumes = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            for logger, position, earlier in zip(trainer.loggers, self._positions, self._earlier, strict=False):
+            for logger, position, earlier in zip(_chosen(trainer), self._positions, self._earlier, strict=False):
                 _cut(logger, position, earlier)
-        self._positions = []
+            for curves in _curves(trainer) if self._resumes else []:
+                curves.continue_from(self._curves)
+        self._positions, self._resumes = [], False
 
 
 class _Continued(ExperimentWriter):
@@ -65,6 +76,15 @@ class _Continued(ExperimentWriter):
 
     def _check_log_dir_exists(self) -> None:
         """Do nothing: Lightning's method deletes the file."""
+
+
+def _chosen(trainer: pl.Trainer) -> list[Logger]:
+    """The loggers that the user chose."""
+    return [logger for logger in trainer.loggers if not isinstance(logger, Curves)]
+
+
+def _curves(trainer: pl.Trainer) -> list[Curves]:
+    return [logger for logger in trainer.loggers if isinstance(logger, Curves)]
 
 
 def _position(logger: Logger) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from pytorch_lightning.loggers import CometLogger, Logger, MLFlowLogger, TensorB
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lit_dcem.training.curves import Curves
+
 GROUP = "pictures"
 """of the tags"""
 FRAMES_PER_SECOND = 12
@@ -30,7 +32,7 @@ def drawing_loggers(trainer: pl.Trainer) -> list[Logger]:
 def warn_without_pictures(trainer: pl.Trainer) -> None:
     """Say once that there will be no pictures, if loggers are there and none takes them."""
     if trainer.loggers and not drawing_loggers(trainer):
-        names = ", ".join(type(logger).__name__ for logger in trainer.loggers)
+        names = ", ".join(type(logger).__name__ for logger in trainer.loggers if not isinstance(logger, Curves))
         rank_zero_warn(f"Pictures need a logger that takes them, such as TensorBoardLogger, got {names}.")
 
 

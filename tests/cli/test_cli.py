@@ -56,8 +56,15 @@ def test_checkout_script_is_the_command():
 
 def test_fit_writes_a_run_folder(fitted):
     names = {str(path.relative_to(fitted / RUN)) for path in (fitted / RUN).rglob("*") if path.is_file()}
-    assert {"config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
+    assert {"config.yaml", "curves.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
     assert any("tfevents" in name for name in names)
+
+
+def test_a_run_knows_where_it_comes_from(fitted):
+    origin = Checkpoint.read(fitted / RUN).origin
+    assert origin.keys() == {"seed", "commits", "hardware"}
+    assert isinstance(origin["seed"], int) and len(origin["commits"]) <= 1  # an installed package has none
+    assert len(origin["hardware"]) == 1 and "1 thread of " in origin["hardware"][0]
 
 
 @pytest.mark.parametrize("words", [1, 2])

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.patches import FancyArrowPatch
-from support.figure_runs import LOSSES, logged, write
+from support.figure_runs import LOSSES, logged, write, write_curves
 
 from lit_dcem.cli.figure import draw
 from lit_dcem.cli.main import main
 from lit_dcem.errors import UsageError
-from lit_dcem.planet.figures.curves import events_of, learning_curves, name_of, read_run
+from lit_dcem.planet.figures.curves import learning_curves
+from lit_dcem.planet.figures.logged import logs_of, name_of, read_run
 from lit_dcem.planet.figures.model import Edge, graphical_model, structure
 from lit_dcem.planet.model.belief import Gaussian
 from lit_dcem.planet.model.rssm import RSSM
@@ -122,7 +123,18 @@ def test_runs_have_the_name_of_their_config(tmp_path):
     shipped.write_bytes(events.read_bytes())
     assert [name_of(path) for path in (folder, events, tmp_path)] == ["cheetah_phase1"] * 2 + [tmp_path.name]
     assert name_of(shipped) == "walker_phase1_fast"
-    assert read_run(events_of(shipped)).keys() == {"train/return", "val/return", *LOSSES}
+    assert read_run(logs_of(shipped)).keys() == {"train/return", "val/return", *LOSSES}
+
+
+def test_curves_and_events_of_a_run_are_the_same(tmp_path):
+    folder = write_curves(tmp_path / "cheetah_phase1/version_12", logged(value=0.1))
+    table = logs_of(folder)
+    assert table == folder / "curves.csv" and name_of(table) == "cheetah_phase1"
+    curves, events = read_run(table), read_run(write(tmp_path / "events", logged(value=0.1)))
+    for tag, curve in events.items():
+        np.testing.assert_allclose(curve, curves[tag], rtol=1e-6)
+    renamed = table.rename(tmp_path / "walker_3.csv")
+    assert name_of(logs_of(renamed)) == "walker"
 
 
 @pytest.mark.parametrize("number", ["3", "11"])
@@ -134,13 +146,13 @@ def test_figures_are_written_from_the_command_line(tmp_path, capsys, number):
     assert str(out) in capsys.readouterr().out
 
 
-def test_shipped_events_are_the_default(tmp_path, monkeypatch):
-    (events,) = write(tmp_path / "run", logged()).iterdir()
+def test_shipped_curves_are_the_default(tmp_path, monkeypatch):
+    table = logs_of(write_curves(tmp_path / "run", logged()))
     monkeypatch.setattr("lit_dcem.training.figure_source.shipped", lambda folder: tmp_path / folder)
     with pytest.raises(UsageError, match="Figure 11 needs --run or shipped files"):
         draw("11", None, str(tmp_path / "x.png"))
     (tmp_path / "checkpoints").mkdir()
-    events.rename(tmp_path / "checkpoints/cheetah_phase1_fast_0.tfevents")
+    table.rename(tmp_path / "checkpoints/cheetah_phase1_fast_0.csv")
     assert draw("11", None, str(tmp_path / "x.png")).is_file()
 
 
@@ -148,11 +160,16 @@ def test_bad_input_is_said_in_one_sentence(tmp_path):
     short = write(tmp_path / "short", {tag: points for tag, points in logged().items() if tag != "val/return"})
     foreign = tmp_path / "foreign.tfevents"
     foreign.write_bytes(b"no events, but a file of some length " * 10)
+    other, broken = tmp_path / "other.csv", tmp_path / "broken.csv"
+    other.write_text("a,b\n1,2\n")
+    broken.write_text("step,metric,value,seed\n1,val/return,high,0\n")
     for number, run, pattern in [
         ("3", tmp_path, "takes no --run"),
-        ("11", tmp_path, "events.out.tfevents.* files, got"),
-        ("11", tmp_path / "none", "tfevents.* files, got .*none"),
-        ("11", Path(__file__), "file or a folder .*, got .*test_planet_figures.py"),
+        ("11", tmp_path, "events.out.tfevents.* files, or a .* file, got"),
+        ("11", tmp_path / "none", "or a .* file, got .*none"),
+        ("11", Path(__file__), "or a .* file, got .*test_planet_figures.py"),
+        ("11", other, "must have the columns step, metric, value, seed, got none called .*step"),
+        ("11", broken, "value must be a number in every row of .*broken.csv, got high"),
         ("11", short, "runs that logged val/return, got none in .*short"),
         ("11", foreign, "runs that logged train/simulator_steps, got none in .*foreign"),
     ]:

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+from lit_dcem.training.curves import read_curves
 
 ROOT = Path(__file__).parents[2]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.accelerator=cpu"]
@@ -61,9 +64,11 @@ def assert_same_run(first, second):
             # Where the folder lies, and what Lightning does not take up.
             for name in [name for name in state if name.endswith(("path", "models", "current_score"))]:
                 del state[name]
-        del content["log_positions"]
+        del content["log_positions"], content["curves_position"]
     assert_equal(ours, theirs, "checkpoint")
     assert scalars(first) == scalars(second)
+    assert rows(first) == rows(second)
+    assert_rows_are_scalars(second)
     assert replay(first) == replay(second)
 
 
@@ -73,6 +78,20 @@ def scalars(run):
     tags = [tag for tag in events.Tags()[SCALARS] if not tag.startswith(TIMES)]
     assert tags
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def rows(run):
+    """Every row of the curves but times, as it is written."""
+    lines = (run / "curves.csv").read_text().splitlines()
+    return [line for line in lines if not line.partition(",")[2].startswith(TIMES)]
+
+
+def assert_rows_are_scalars(run):
+    """The curves have what TensorBoard has, which keeps float32."""
+    curves = read_curves(run / "curves.csv")
+    for tag, points in scalars(run).items():
+        ours = zip(*curves[tag], strict=True)
+        assert [(step, float(np.float32(value))) for step, value in ours] == points, tag
 
 
 def replay(run):

@@ -1,9 +1,11 @@
-"""Event files like those of runs."""
+"""Event files and tables of curves like those of runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
+
+from lit_dcem.training.curves import Curves
 
 LOSSES = ("train/observation", "train/reward", "train/kl")
 Points = Mapping[int, float]
@@ -16,6 +18,17 @@ def write(folder: Path, tags: Mapping[str, Points], start: float = 0.0) -> Path:
         for tag, points in tags.items():
             for i, (step, value) in enumerate(points.items()):
                 writer.add_scalar(tag, value, step, walltime=start + i)
+    return folder
+
+
+def write_curves(folder: Path, tags: Mapping[str, Points], seed: int = 0) -> Path:
+    """``curves.csv`` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = Curves(folder, seed)
+    for tag, points in tags.items():
+        for step, value in points.items():
+            curves.log_metrics({tag: value}, step)
+    curves.finalize("success")
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from lit_dcem.cli.sweep.process import TIMED_OUT, Process
 from lit_dcem.cli.sweep.run import Run
 from lit_dcem.files.replacing import writing
-from lit_dcem.files.shipped import PACKAGE
+from lit_dcem.training.origin import commit
 
 STOP = threading.Event()  # set by Ctrl-C and SIGTERM: no process starts, and those at work are ended
 
@@ -37,7 +37,7 @@ def execute(process: Process, threads: int, limit: float | None) -> Process:
         except OSError:
             log.write(b"Another process is at work on this run.\n")
             return process
-        process.record("running", commit=_commit())
+        process.record("running", commit=commit())
         command = [sys.executable, "-m", "lit_dcem.cli.main", *process.begin(limit)]
         threading_ = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
         seconds = None if isinstance(process, Run) else limit  # a training sees to its end itself
@@ -62,14 +62,3 @@ def _call(command: list[str], seconds: float | None = None, **options: Any) -> i
                 process.wait(10)
             process.kill()  # nothing, if it has ended
             process.wait()
-
-
-def _commit() -> str:
-    """The git commit of a checkout, marked if files differ from it; empty for an installed package."""
-    if not (PACKAGE.parent / ".git").exists():
-        return ""
-    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:  # no git
-        return ""

@@ -1,10 +1,8 @@
-"""Figures 11, 12 and 13: learning curves of PlaNet's three phases, from the TensorBoard events of its runs."""
+"""Figures 11, 12 and 13: learning curves of PlaNet's three phases, from what its runs have logged."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,28 +10,12 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy import ndarray
-from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator, ScalarEvent
 
-from lit_dcem.errors import UsageError
+from lit_dcem.planet.figures.logged import PANELS, Curve, Run, logs_of, name_of, read_ppo_run, read_run
 from lit_dcem.training.figure_source import figure
 from lit_dcem.training.progress import track
 
 Item = TypeVar("Item")
-Curve = tuple[ndarray, ndarray]
-"""thousands of simulator steps, or PPO steps, in order, and values there: both ``[N]``"""
-Run = Mapping[str, Curve]
-"""a curve for each tag of `PANELS`"""
-
-PANELS = {
-    "episode return": {"train/return": "training", "val/return": "evaluation"},
-    "observation loss": {"train/observation": "training"},
-    "reward loss": {"train/reward": "training"},
-    "KL": {"train/kl": "training"},
-}
-"""titles of the panels: what they show, by tag"""
-COUNT, EVALUATED = "train/simulator_steps", "val/simulator_steps"
-RETURNS = ("train/return", "val/return")
 COLOURS = {"training": "tab:blue", "evaluation": "tab:red"}
 WINDOW = 0.02
 """share of a run that a point of a training curve is averaged over"""
@@ -41,28 +23,16 @@ MAX_POINTS = 500
 """of a drawn line"""
 
 
-def events_of(run: str | Path) -> Path:
-    """The events that stand for a run: an event file itself, or a folder with ``events.out.tfevents.*`` files.
-
-    Raises:
-        UsageError: there are none.
-    """
-    run = Path(run)
-    if any(run.glob("events.out.tfevents.*")) or (run.is_file() and "tfevents" in run.name):
-        return run
-    raise UsageError(f"A run must be a *.tfevents file or a folder with events.out.tfevents.* files, got {run}.")
-
-
-@figure("11", find=events_of, shipped=["*_phase1_*.tfevents"])
-@figure("12", find=events_of, shipped=["*_phase2_*.tfevents"])
-def learning_curves_of_events(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 11 or 12, from run folders of `PlanetPhase1` or `PlanetPhase2`, or their TensorBoard event files."""
+@figure("11", find=logs_of, shipped=["*_phase1_*.csv"])
+@figure("12", find=logs_of, shipped=["*_phase2_*.csv"])
+def learning_curves_of_runs(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 11 or 12, from run folders of `PlanetPhase1` or `PlanetPhase2`, or their CSV or TensorBoard files."""
     return learning_curves(_by_name(number, paths, partial(read_run, number=number)))
 
 
-@figure("13", find=events_of, shipped=["*_phase3_*.tfevents"])
-def ppo_curves_of_events(number: str, paths: Sequence[Path]) -> Figure:
-    """Figure 13, from run folders of `PlanetPhase3`, or their TensorBoard event files."""
+@figure("13", find=logs_of, shipped=["*_phase3_*.csv"])
+def ppo_curves_of_runs(number: str, paths: Sequence[Path]) -> Figure:
+    """Figure 13, from run folders of `PlanetPhase3`, or their CSV or TensorBoard files."""
     return ppo_curves(_by_name(number, paths, read_ppo_run))
 
 
@@ -72,74 +42,6 @@ def _by_name(number: str, paths: Sequence[Path], read: Callable[[Path], Item]) -
     for path in track(paths, f"figure {number}"):
         runs.setdefault(name_of(path), []).append(read(path))
     return runs
-
-
-def name_of(path: Path) -> str:
-    """What a run shares with its other seeds: ``a`` for ``a/version_0``, for a file in there, and for ``a_0.tfevents``.
-
-    A folder that is no ``version_N`` goes by its own name.
-    """
-    path = path.resolve()
-    if path.is_file() and not path.name.startswith("events.out."):
-        return re.sub(r"_\d+$", "", path.name.partition(".tfevents")[0])
-    folder = path.parent if path.is_file() else path
-    return folder.parent.name if folder.name.startswith("version_") else folder.name
-
-
-def read_run(path: Path, number: str = "11") -> Run:
-    """The curves of a run of phase 1 or 2 against thousands of simulator steps, its training curves as logged.
-
-    Those of a run that was resumed are put together.
-
-    Args:
-        path: of an event file, or of a folder of them.
-        number: of the figure, for what is raised.
-
-    Raises:
-        UsageError: a tag without a finite value.
-    """
-    tags = [tag for panel in PANELS.values() for tag in panel]
-    curves = _read(path, number, [COUNT, *tags])
-    return {tag: (steps / 1000, values) for tag, (steps, values) in curves.items()}
-
-
-def read_ppo_run(path: Path) -> Curve:
-    """Evaluation return of a run of phase 3 against PPO steps; for the rest see `read_run`."""
-    return _read(path, "13", ["val/ppo_steps", "val/return"])["val/return"]
-
-
-def _read(path: Path, number: str, tags: Sequence[str]) -> dict[str, Curve]:
-    """Curves of all tags but the first, against what the first one counts."""
-    options = {"size_guidance": {SCALARS: 0}, "purge_orphaned_data": False}
-    events = EventAccumulator(str(path), **options).Reload()
-    logged = events.Tags()[SCALARS]
-    curves = {tag: _merged(events.Scalars(tag) if tag in logged else []) for tag in tags}
-    for tag, (updates, _) in curves.items():
-        if not len(updates):
-            raise UsageError(f"Figure {number} needs runs that logged {tag}, got none in {path}.")
-    updates, counts = curves.pop(tags[0])
-    counted = _counted(events) if tags[0] == COUNT else []
-    return {
-        tag: (at if tag in counted else np.interp(at, updates, counts), values) for tag, (at, values) in curves.items()
-    }
-
-
-def _counted(events: EventAccumulator) -> Sequence[str]:
-    """The tags that were logged against simulator steps, which early runs did not do."""
-    at, counts = _merged(events.Scalars(EVALUATED)) if EVALUATED in events.Tags()[SCALARS] else ([], [])
-    return RETURNS if len(at) and np.array_equal(at, counts) else []
-
-
-def _merged(points: Iterable[ScalarEvent]) -> Curve:
-    """Updates and values of a run without those that it wrote again after it was resumed."""
-    kept, least = [], math.inf
-    for point in sorted(points, key=lambda point: (point.wall_time, point.step), reverse=True):
-        if point.step < least:
-            kept.append((point.step, point.value))
-            least = point.step
-    steps, values = np.array(kept[::-1], dtype=float).reshape(-1, 2).T
-    finite = np.isfinite(values)
-    return steps[finite], values[finite]
 
 
 def learning_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:

@@ -1,0 +1,187 @@
+"""How each figure was made, and what makes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lit_dcem.cli.sweep.grid import SEED, read_yaml
+from lit_dcem.files.shipped import shipped
+
+Content = dict[str, Any]
+"""of a sweep file"""
+SIZE = "model.init_args.decoder.init_args.latent_dim"
+TEMPERATURE = "model.init_args.training_solver.init_args.temperature"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that figures are drawn from, as a sweep in a folder of its own, which several figures share."""
+
+    folder: str
+    content: Callable[[], Content]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a figure is drawn from, and what that cost when the shipped files were made."""
+
+    shows: str
+    studies: Sequence[Study] = ()
+    draws: str = ""
+    """what of each run: its checkpoint, "last" or "best"; "logs"; "returns" of its evaluation; or the "table" of all"""
+    phase: int | None = None
+    """of the runs that are drawn, where runs are phases; None for all"""
+    extra: Sequence[str] = ()
+    """shipped files that are drawn, too"""
+    data: str = "none"
+    seeds: str = "none"
+    time: str = "seconds"
+    """of the shipped runs"""
+    hardware: str = "any"
+    commit: str = "any"
+    remark: str = ""
+
+
+def _regression(config: str, *seeds: int) -> Study:
+    content = {"configs": [f"{config}.yaml"], "metric": "val/mse", "grid": {SEED: list(seeds)}}
+    return Study(config, lambda: content)
+
+
+def _cartpole(**grid: list[Any]) -> Study:
+    """A part of the ablation; the whole one by default."""
+    names = {"sizes": SIZE, "temperatures": TEMPERATURE, "seeds": SEED}
+    chosen = {names[name]: values for name, values in grid.items()}
+
+    def content() -> Content:
+        whole = read_yaml(shipped("configs") / "sweep_cartpole.yaml")
+        return {**whole, "grid": {**whole["grid"], **chosen}}
+
+    return Study("sweep_cartpole", content)
+
+
+def _planet(task: str, phases: int, evaluated: bool = False) -> Study:
+    """The first phases of a task, with seed 0."""
+
+    def content() -> Content:
+        whole = read_yaml(shipped("configs") / "sweep_planet.yaml")
+        evaluation = {"evaluation": whole.pop("evaluation")} if evaluated else {}
+        chains = {task: whole["chains"][task][:phases]}
+        return {**whole, "chains": chains, "grid": {SEED: [0]}, "evaluation": {}, **evaluation}
+
+    return Study(task, content)
+
+
+CHEETAH, WALKER, SWINGUP = "cheetah-run", "walker-walk", "cartpole-swingup"
+XEON, XEON_CORE = (f"{cores} of an Intel Xeon (Sapphire Rapids), no GPU" for cores in ("2 cores", "1 core"))
+EPYC_CORE = "1 core of an AMD EPYC, shared with other work, no GPU"
+REGRESSION: dict[str, Any] = {
+    "draws": "last",
+    "data": "100 points of y = x sin x",
+    "hardware": XEON,
+    "commit": "a47b5ae",
+}
+CARTPOLE: dict[str, Any] = {
+    "data": "states of the cartpole, drawn as in the paper; 100 for validation",
+    "commit": "949b4a8",
+}
+CHEETAH_TIME = "cheetah: 91 min for phase 1; 105 min for 7,000 of 10,300 updates of phase 2"
+WALKER_TIME = "walker: 81 min for half of phase 1; 90 min for 5,000 of 15,400 updates of phase 2"
+SWINGUP_TIME = "swing-up: 22 min, 40 min, 67 min for its three phases"
+CHEETAH_COMMIT, WALKER_COMMIT = "cheetah 5740608, 07ec979", "walker 371f16c, 0026189"
+SWINGUP_COMMIT = "swing-up 521a8ca, e9ba8f0"
+SUITE = {CHEETAH: "cheetah.run", WALKER: "walker.walk", SWINGUP: "cartpole.swingup"}
+STOPPED = "was stopped by hand; the command trains it to its end."
+CHEETAH_STOPPED, WALKER_STOPPED = f"Phase 2 of the cheetah {STOPPED}", f"Each run of the walker {STOPPED}"
+REPLAY = "Phase 2 of the shipped runs began without the replay of phase 1, which the command gives it."
+
+
+def _from_state(*tasks: str) -> str:
+    return f"{', '.join(SUITE[task] for task in tasks)} of dm_control, from the state"
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "1": Recipe(
+        "energies learned through unrolled gradient descent and DCEM",
+        [_regression("regression", 0), _regression("regression_gd", 0)],
+        **REGRESSION, seeds="0", time="4 min",
+    ),
+    "2": Recipe(
+        "iterations of a search over forces, and over a latent space",
+        [_cartpole(sizes=[2], temperatures=[1.0], seeds=[0])],
+        **CARTPOLE, draws="best", seeds="0", time="4 min", hardware=XEON_CORE,
+    ),
+    "3": Recipe("the graphical model, drawn from the code"),
+    "4": Recipe(
+        "returns of PlaNet's controllers",
+        [_planet(task, 3, evaluated=True) for task in SUITE],
+        draws="returns", data=f"{_from_state(*SUITE)}; 100 episodes of each controller", seeds="0",
+        time=f"{CHEETAH_TIME}; {WALKER_TIME}; {SWINGUP_TIME}; evaluations not timed",
+        hardware=EPYC_CORE, commit=f"{CHEETAH_COMMIT}; {WALKER_COMMIT}; {SWINGUP_COMMIT}",
+        remark=f"{CHEETAH_STOPPED} {WALKER_STOPPED} {REPLAY} Phase 3 of cheetah and walker has not been run.",
+    ),
+    "5": Recipe(
+        "learning curves of the regression, and error against inner iterations",
+        [_regression("regression", 0, 1, 2), _regression("regression_gd", 0, 1, 2)],
+        **REGRESSION, seeds="0, 1, 2", time="13 min",
+    ),
+    "6": Recipe(
+        "predictions after 1 to 30 inner iterations",
+        [_regression("regression", 0), _regression("regression_gd", 0)],
+        **REGRESSION, seeds="0", time="4 min, shared with figure 1",
+    ),
+    "7": Recipe("outputs of untrained decoders"),
+    "8": Recipe(
+        "learning curves of the cartpole's ablation",
+        [_cartpole()],
+        **CARTPOLE, draws="table", seeds="0, 1, 2", time="49 min", hardware=XEON,
+    ),
+    "9": Recipe(
+        "improvement over the expert, by latent size and temperature",
+        [_cartpole()],
+        **CARTPOLE, draws="table", seeds="0, 1, 2", time="49 min, shared with figure 8", hardware=XEON,
+    ),
+    "10": Recipe(
+        "cost surfaces over latent spaces of two dimensions",
+        [_cartpole(sizes=[2], seeds=[0])],
+        **CARTPOLE, draws="best", extra=["cartpole_pca.pt"], seeds="0", time="9 min", hardware=XEON_CORE,
+        remark="The PCA is the shipped one.",
+    ),
+    "11": Recipe(
+        "learning curves of phase 1",
+        [_planet(CHEETAH, 1), _planet(WALKER, 1)],
+        draws="logs", phase=1, data=_from_state(CHEETAH, WALKER), seeds="0",
+        time="cheetah 91 min; walker 81 min for half of it", hardware=XEON_CORE,
+        commit="cheetah 5740608; walker 371f16c",
+        remark=f"The run of the walker {STOPPED}",
+    ),
+    "12": Recipe(
+        "learning curves of phase 2",
+        [_planet(task, 2) for task in SUITE],
+        draws="logs", phase=2, data=_from_state(*SUITE), seeds="0",
+        time=f"{CHEETAH_TIME}; {WALKER_TIME}; swing-up: 22 min, 40 min",
+        hardware=EPYC_CORE, commit=f"{CHEETAH_COMMIT}; {WALKER_COMMIT}; {SWINGUP_COMMIT}",
+        remark=f"{CHEETAH_STOPPED} {WALKER_STOPPED} {REPLAY} Phase 1 of cheetah and walker ran on the Intel Xeon.",
+    ),
+    "13": Recipe(
+        "returns of phase 3 against steps of PPO",
+        [_planet(SWINGUP, 3)],
+        draws="logs", phase=3, data=_from_state(SWINGUP), seeds="0",
+        time=SWINGUP_TIME, hardware=EPYC_CORE, commit=SWINGUP_COMMIT,
+        remark="The shipped run began from an earlier phase 2, of commit 32365ca.",
+    ),
+    "14": Recipe(
+        "decoded candidates of a search on the cheetah",
+        [_planet(CHEETAH, 2)],
+        draws="best", phase=2, data=_from_state(CHEETAH), seeds="0",
+        time=CHEETAH_TIME, hardware=EPYC_CORE, commit=CHEETAH_COMMIT, remark=f"{CHEETAH_STOPPED} {REPLAY}",
+    ),
+    "15": Recipe(
+        "decoded candidates of a search on the walker",
+        [_planet(WALKER, 2)],
+        draws="best", phase=2, data=_from_state(WALKER), seeds="0",
+        time=WALKER_TIME, hardware=EPYC_CORE, commit=WALKER_COMMIT, remark=f"{WALKER_STOPPED} {REPLAY}",
+    ),
+}  # fmt: skip
+"""by the paper's numbers"""
