@@ -50,6 +50,7 @@ def test_code_is_there():
         "docs/data/README.md",
         "checkpoints/README.md",
         "CONTRIBUTING.md",
+        *(f"docs/recipes/{page.name}" for page in sorted((ROOT / "docs/recipes").glob("*.md"))),
     ],
 )
 def test_links_and_configs_exist(document):
