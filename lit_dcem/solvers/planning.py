@@ -33,6 +33,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lit_dcem.solvers.decoding import Decoder, actions_of, check_decoder
 from lit_dcem.solvers.knots import Interpolation, Knots, later
 from lit_dcem.solvers.options import require, whole_number
 from lit_dcem.solvers.prediction import PlanningModel, Returns, Risk, State, batch_of
@@ -65,7 +66,7 @@ class Plan:
     value: Float[Tensor, " batch"]
     """the return predicted for the actions"""
     solution: Solution
-    """of the search, whose points are knots, time first, and whose values are minus returns"""
+    """of the search, whose points are knots, time first, or latent vectors, and whose values are minus returns"""
     memory: Memory
     """for the next call, one step later; without gradients"""
 
@@ -97,6 +98,8 @@ class Planner(nn.Module):
         num_samples: rollouts of each candidate in each model, if the models are stochastic.
         risk: maximise the "mean" over samples and models, or the mean of the worst share, above 0 and at most 1.
         discount: of a step, from 0 to 1.
+        decoder: search its latent vectors instead of actions; ``lower``, ``upper`` and ``std`` are then theirs, and a
+            warm start is from the last vectors. Learn it with `EmbeddingLoss` on `objective` and a traced solution.
 
     Raises:
         ValueError: an option out of range.
@@ -122,6 +125,7 @@ class Planner(nn.Module):
         num_samples: int = 1,
         risk: Risk = "mean",
         discount: float = 1.0,
+        decoder: Decoder | None = None,
     ) -> None:
         super().__init__()
         self.action_dim = whole_number("action_dim", action_dim)
@@ -133,9 +137,13 @@ class Planner(nn.Module):
         self.parts = nn.ModuleList(part for part in (*models, value) if isinstance(part, nn.Module))
         self.proposals = proposals
         self.knots = Knots(horizon, horizon if knots is None else knots, interpolation)
-        self.start = Start(self.knots.num_knots, self.action_dim, lower, upper, std)
+        self.decoder = decoder
+        if decoder is not None:
+            check_decoder(decoder, self.knots, self.action_dim, proposals is not None)
+        steps, size = (self.knots.num_knots, self.action_dim) if decoder is None else (1, decoder.latent_dim)
+        self.start = Start(steps, size, lower, upper, std)
         bounded = solver.replace(**self.start.bounds) if self.start.bounds else solver
-        self.solver = bounded.with_horizon(self.knots.num_knots)
+        self.solver = bounded.with_horizon(steps)
 
     def forward(self, state: State, memory: Memory | None = None, generator: torch.Generator | None = None) -> Plan:
         """Plan from states.
@@ -155,7 +163,7 @@ class Planner(nn.Module):
             solver = self.solver if generator is None else self.solver.with_generator(generator)
             solution = solve(solver, objective, mean, self.start.std.to(mean).expand_as(mean), known)
             is_best = self.answer == "best"
-            actions = self.knots.actions(solution.best if is_best else solution.mean)
+            actions = self._actions(state, solution.best if is_best else solution.mean)
             value = -(solution.best_value if is_best else solution.value)
             if memory is not None and self.keep_plans:
                 actions, value = self._choose(state, actions, value, later(memory.plan).to(actions))
@@ -171,9 +179,15 @@ class Planner(nn.Module):
         return plan.actions[:, 0], plan.memory
 
     def objective(self, state: State) -> Objective:
-        """Minus the predicted returns of points ``[B, N, D]``, knots with time first."""
+        """Minus the predicted returns of points ``[B, N, D]``, knots with time first or latent vectors."""
         dtype = _like(state).dtype
-        return lambda points: -self.returns(state, self.knots.actions(points).to(dtype))
+        return lambda points: -self.returns(state, self._actions(state, points).to(dtype))
+
+    def _actions(self, state: State, points: Float[Tensor, "batch *n dim"]) -> Float[Tensor, "batch *n horizon action"]:
+        return self.knots.actions(points) if self.decoder is None else actions_of(self.decoder, state, points)
+
+    def _later(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        return self.knots.advance(points) if self.decoder is None else points
 
     def _begin(self, state: State, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
         """The first mean ``[B, D]``, and points ``[B, M, D]`` that are among the first candidates."""
@@ -184,7 +198,7 @@ class Planner(nn.Module):
             require(memory.mean.shape == mean.shape, rule, list(memory.mean.shape))
         if memory is not None and self.warm_start:
             points = (memory.mean.to(like), memory.best.to(like))
-            mean, best = (torch.where(_is_finite(each), self.knots.advance(each), mean) for each in points)
+            mean, best = (torch.where(_is_finite(each), self._later(each), mean) for each in points)
             known.append(best.unsqueeze(1))
         if self.proposals is not None:
             known.append(self.knots.points(self._proposed(state).to(like)))

@@ -41,14 +41,32 @@ def test_a_value_after_the_horizon_counts_as_imagined():
     assert_close(planner.returns(belief, actions), imagined(model, belief, actions, value=value))
 
 
-def test_a_rollout_is_steps_and_rewards():
-    model, belief = ImaginedModel(world_model()), some_belief(3)
+def known(observation, action):
+    return observation[..., 0] - action.square().sum(-1)
+
+
+@pytest.mark.parametrize("known_reward", [None, known])
+def test_a_rollout_is_steps_and_rewards(known_reward):
+    model, belief = ImaginedModel(world_model(), known_reward=known_reward), some_belief(3)
     actions = torch.randn(3, 1, HORIZON, ACTIONS)
     rewards, last = model.rollout(belief, actions)
     for t in range(HORIZON):
         assert_close(rewards[:, 0, t], model.reward(belief, actions[:, 0, t]))
         belief = model.step(belief, actions[:, 0, t])
     assert_close(Belief(*(part[:, 0] for part in last)), belief)
+
+
+def test_a_known_reward_takes_the_place_of_the_learned_one():
+    torch.manual_seed(0)
+    model, belief, actions = world_model(), some_belief(3), torch.randn(3, 6, HORIZON, ACTIONS)
+    torch.nn.init.constant_(model.reward_head.rest[-1].bias, torch.nan)  # it is not asked
+    imagination = ImaginedModel(model, known_reward=known)
+    beliefs = model.rssm.imagine(Belief(*(p.unsqueeze(1) for p in belief)), actions.permute(2, 0, 1, 3), sample=False)
+    expected = known(model.observation(beliefs), actions.permute(2, 0, 1, 3)).sum(0)
+    assert_close(Planner(imagination, DCEM(), HORIZON, ACTIONS).returns(belief, actions), expected)
+    plan = Planner(imagination, DCEM(**SEARCH), 3, ACTIONS, lower=-1.0, upper=1.0)(belief)
+    nothing = Planner(imagination, DCEM(), 3, ACTIONS).returns(belief, torch.zeros(3, 1, 3, ACTIONS)).squeeze(1)
+    assert (plan.value >= nothing - 1e-4).all()
 
 
 def test_samples_average_to_what_is_expected_of_them():

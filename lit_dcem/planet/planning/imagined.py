@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,9 @@ class ImaginedModel:
     """predicts"""
     sample: bool = False
     """imagine with samples of the model's priors, from torch's global generator; by default with their means"""
+    known_reward: Callable[[Tensor, Tensor], Tensor] | None = None
+    """``(observation [..., O], action [..., A]) -> reward [...]`` of the predicted observation after an action, in the
+    environment's units, and the action; by default the model's learned reward"""
 
     def step(self, state: Belief, action: Float[Tensor, "*batch action"]) -> Belief:
         """The belief after an action."""
@@ -34,7 +38,13 @@ class ImaginedModel:
 
     def reward(self, state: Belief, action: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch"]:
         """The reward expected of an action."""
-        return self.model.reward(self.step(state, action))
+        return self._reward(self.step(state, action), action)
+
+    def _reward(self, after: Belief, action: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch"]:
+        """The reward of the action that led to a belief."""
+        if self.known_reward is None:
+            return self.model.reward(after)
+        return self.known_reward(self.model.observation(after), action)
 
     def rollout(
         self, state: Belief, actions: Float[Tensor, "batch candidates horizon action"]
@@ -43,7 +53,7 @@ class ImaginedModel:
         begin, moves = Belief(*(part.unsqueeze(1) for part in state)), actions.permute(2, 0, 1, 3)
         noise = self.model.rssm.draw_noise(moves) if self.sample else None
         beliefs = list(self.model.rssm.imagine_steps(begin, moves, noise))
-        rewards = torch.stack([self.model.reward(belief) for belief in beliefs])
+        rewards = torch.stack([self._reward(belief, move) for belief, move in zip(beliefs, moves, strict=True)])
         if getattr(self.model, "termination_head", None) is not None:
             rewards = rewards * survival(torch.stack([self.model.termination(belief) for belief in beliefs]))
         return rewards.movedim(0, -1), beliefs[-1]
