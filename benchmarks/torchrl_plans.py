@@ -56,11 +56,16 @@ class RandomModel(ModelBasedEnvBase):
 def planners(env: EnvBase, horizon: int, search: Search) -> dict[str, Callable[[TensorDict], TensorDict]]:
     """Planners with the same number of evaluations; they begin with a standard deviation of 1, but for the last."""
     candidates, elites, iterations = search
-    sizes = {"num_candidates": candidates, "num_elites": elites, "num_iterations": iterations}
-    theirs = {"planning_horizon": horizon, "optim_steps": iterations, "num_candidates": candidates, "top_k": elites}
+    sizes: dict[str, Any] = {"num_candidates": candidates, "num_elites": elites, "num_iterations": iterations}
+    theirs: dict[str, Any] = {
+        "planning_horizon": horizon,
+        "optim_steps": iterations,
+        "num_candidates": candidates,
+        "top_k": elites,
+    }
     advantage = TDLambdaEstimator(gamma=1.0, lmbda=1.0, value_network=ValueOperator(Zero(), in_keys=["done"]))
     shrinking = [int(candidates * 1.25**-i) for i in range(iterations)]
-    scaled = {**sizes, "num_candidates": candidates * candidates * iterations // sum(shrinking)}
+    scaled: dict[str, Any] = {**sizes, "num_candidates": candidates * candidates * iterations // sum(shrinking)}
     return {
         "TorchRL CEMPlanner": CEMPlanner(env, **theirs),
         "TorchRL MPPIPlanner": MPPIPlanner(env, advantage, temperature=1.0, **theirs),

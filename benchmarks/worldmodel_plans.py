@@ -93,11 +93,21 @@ def _loss(model: TDMPC2, batch: dict[str, Tensor]) -> Tensor:
 
 def solvers(cost: Latest, candidates: int, elites: int, iterations: int, seed: int) -> dict[str, Any]:
     """Solvers with the same number of evaluations, before that of the answer."""
-    theirs = {"num_samples": candidates, "topk": elites, "n_steps": iterations, "batch_size": 64, "seed": seed}
-    sizes = {"num_candidates": candidates, "num_elites": elites, "num_iterations": iterations}
-    bounded = {"lower": -1.0, "upper": 1.0}
+    theirs: dict[str, Any] = {
+        "num_samples": candidates,
+        "topk": elites,
+        "n_steps": iterations,
+        "batch_size": 64,
+        "seed": seed,
+    }
+    sizes: dict[str, Any] = {"num_candidates": candidates, "num_elites": elites, "num_iterations": iterations}
+    bounded: dict[str, Any] = {"lower": -1.0, "upper": 1.0}
     shrinking = [int(candidates * 1.25**-i) for i in range(3)]
-    fewer = {**sizes, "num_iterations": 3, "num_candidates": candidates * candidates * iterations // sum(shrinking)}
+    fewer: dict[str, Any] = {
+        **sizes,
+        "num_iterations": 3,
+        "num_candidates": candidates * candidates * iterations // sum(shrinking),
+    }
     return {
         "stable-worldmodel CEMSolver": CEMSolver(cost, **theirs),
         "stable-worldmodel ICEMSolver": ICEMSolver(cost, **theirs),

@@ -97,7 +97,7 @@ class TorchRLPlanner(MPCPlannerBase):
         """
         flat = tensordict.reshape(-1)
         spec = self.imagination.env.action_spec_unbatched
-        like = torch.zeros(len(flat), 0, dtype=spec.dtype, device=spec.device)
+        like = torch.zeros(len(flat), 0, dtype=spec.dtype, device=flat.device or spec.device)
         return self.planner(Situation(like, flat), memory)
 
 

@@ -148,3 +148,50 @@ def test_mistakes_are_named(make, message):
 def test_discrete_actions_are_refused():
     with pytest.raises(ValueError, match=r"action_space must be a Box, got Discrete\(4\)."):
         WorldModelSolver(Reach(), CEM).configure(action_space=Discrete(4), n_envs=1, config=config())
+
+
+@pytest.fixture
+def package():
+    return pytest.importorskip("stable_worldmodel")
+
+
+def solvers_of(package):
+    """Where the solvers are: after version 0.1.1, they have moved."""
+    return getattr(package, "solver", None) or package.planning
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_policy_of_the_package_controls_its_world(package):
+    from stable_worldmodel.policy import PlanConfig, WorldModelPolicy
+
+    class Push(nn.Module):
+        def get_cost(self, info_dict, action_candidates):
+            assert info_dict["observation"].shape == (2, action_candidates.shape[1], 1, 3)
+            return (action_candidates - 0.5).square().sum((-1, -2))
+
+    world = package.World("swm/PendulumDMControl-v0", num_envs=2, add_pixels=False)
+    solver = WorldModelSolver(Push(), CEM, lower=-1.0, upper=1.0)
+    world.set_policy(WorldModelPolicy(solver=solver, config=PlanConfig(horizon=4, receding_horizon=2, action_block=2)))
+    assert isinstance(solver, solvers_of(package).Solver) and (solver.horizon, solver.action_dim) == (4, 2)
+    world.reset(seed=0)
+    for _ in range(6):
+        action = world.policy.get_action(world.infos)
+        np.testing.assert_allclose(action, np.full((2, 1), 0.5), atol=0.02)
+        *_, world.infos = world.envs.step(action)
+    world.close()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_plan_costs_no_more_than_that_of_their_solver(package):
+    class Bowl:  # the model of the package's own tests
+        def get_cost(self, info_dict, action_candidates):
+            return action_candidates.square().sum((-1, -2))
+
+    known, costs = {"pixels": torch.zeros(20, 1)}, []
+    ours = WorldModelSolver(Bowl(), DCEM(num_candidates=100, num_elites=10, num_iterations=10, temperature=0.0))
+    for solver in (ours, solvers_of(package).CEMSolver(Bowl(), num_samples=100, topk=10, n_steps=10)):
+        solver.configure(action_space=Box(-1, 1, (20, 2)), n_envs=20, config=config())
+        costs.append(Bowl().get_cost(known, solver(known)["actions"]).mean())
+    assert costs[0] <= costs[1]
