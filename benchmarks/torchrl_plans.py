@@ -21,8 +21,10 @@ from torchrl.modules import (  # pyright: ignore[reportMissingImports]
 )
 from torchrl.objectives.value import TDLambdaEstimator  # pyright: ignore[reportMissingImports]
 
-from lit_dcem import DCEM, icem
+from lit_dcem import DCEM, Minimizer, icem
 from lit_dcem.adapters.torchrl import TorchRLPlanner
+from lit_dcem.solvers.cma import CMA
+from lit_dcem.solvers.weights import LogRank
 
 Search = tuple[int, int, int]
 """candidates, elites and iterations of a decision"""
@@ -53,8 +55,10 @@ class RandomModel(ModelBasedEnvBase):
         return TensorDict({"hidden_observation": torch.randn(*shape, 4)}, shape)
 
 
-def planners(env: EnvBase, horizon: int, search: Search) -> dict[str, Callable[[TensorDict], TensorDict]]:
-    """Planners with the same number of evaluations; they begin with a standard deviation of 1, but for the last."""
+def planners(
+    env: EnvBase, horizon: int, search: Search, temperature: float
+) -> dict[str, Callable[[TensorDict], TensorDict]]:
+    """Planners with the same number of evaluations; all begin with a standard deviation of 1."""
     candidates, elites, iterations = search
     sizes: dict[str, Any] = {"num_candidates": candidates, "num_elites": elites, "num_iterations": iterations}
     theirs: dict[str, Any] = {
@@ -66,22 +70,29 @@ def planners(env: EnvBase, horizon: int, search: Search) -> dict[str, Callable[[
     advantage = TDLambdaEstimator(gamma=1.0, lmbda=1.0, value_network=ValueOperator(Zero(), in_keys=["done"]))
     shrinking = [int(candidates * 1.25**-i) for i in range(iterations)]
     scaled: dict[str, Any] = {**sizes, "num_candidates": candidates * candidates * iterations // sum(shrinking)}
+    steps: dict[str, Any] = {"num_candidates": candidates, "num_iterations": iterations, "standardize": False}
+    adapting = Minimizer(weighting=LogRank(negative=True), distribution=CMA(), **steps)
     return {
         "TorchRL CEMPlanner": CEMPlanner(env, **theirs),
-        "TorchRL MPPIPlanner": MPPIPlanner(env, advantage, temperature=1.0, **theirs),
+        "TorchRL MPPIPlanner": MPPIPlanner(env, advantage, temperature, **theirs),
         "lit-dcem CEM": TorchRLPlanner(env, DCEM(temperature=0.0, **sizes), horizon, std=1.0),
         "lit-dcem DCEM, differentiable": TorchRLPlanner(env, DCEM(temperature=0.1, **sizes), horizon, std=1.0),
         "lit-dcem iCEM": TorchRLPlanner(env, icem(noise_exponent=2.0, horizon=horizon, **scaled), horizon, std=1.0),
-        "lit-dcem CEM, best answer": TorchRLPlanner(env, DCEM(temperature=0.0, **sizes), horizon, answer="best"),
+        "lit-dcem CMA": TorchRLPlanner(env, adapting, horizon, std=1.0),
     }
 
 
 def pendulum(seed: int, quick: bool) -> dict[str, list[float]]:
-    """Returns of episodes of the pendulum, which begin in the same states for all planners."""
-    env, episodes, steps = PendulumEnv(), 4 if quick else 20, 5 if quick else 80
+    """Returns of episodes of the pendulum, which begin in the same states for all planners.
+
+    MPPI has a temperature of 0.1: at 1, all weights of theirs underflow where all returns are below -100.
+    """
+    env, episodes, steps = PendulumEnv(seed=seed), 4 if quick else 20, 5 if quick else 80
     torch.manual_seed(seed)
     start = env.reset(env.gen_params(batch_size=[episodes]))
-    return {name: _returns(env, each, start, steps, seed) for name, each in planners(env, 12, (100, 10, 5)).items()}
+    return {
+        name: _returns(env, each, start, steps, seed) for name, each in planners(env, 12, (100, 10, 5), 0.1).items()
+    }
 
 
 def random_model(seed: int, quick: bool) -> dict[str, list[float]]:
@@ -90,7 +101,7 @@ def random_model(seed: int, quick: bool) -> dict[str, list[float]]:
     env, episodes = RandomModel(), 4 if quick else 20
     start = env.reset(TensorDict({}, [episodes]))
     env.step(start.clone().set("action", torch.zeros(episodes, 1)))  # makes the lazy layers
-    return {name: _returns(env, each, start, 5, seed) for name, each in planners(env, 10, (7, 3, 11)).items()}
+    return {name: _returns(env, each, start, 5, seed) for name, each in planners(env, 10, (7, 3, 11), 1.0).items()}
 
 
 @torch.no_grad()
