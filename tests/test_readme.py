@@ -45,6 +45,7 @@ def test_code_is_there():
     [
         "README.md",
         "docs/planning.md",
+        "docs/adapters.md",
         "docs/solvers.md",
         "docs/results.md",
         "docs/data/README.md",
