@@ -1,5 +1,6 @@
 """A solver of stable-worldmodel: on a stand-in for a world model, and (slowly) in the package's own policies."""
 
+import gc
 import re
 from types import SimpleNamespace
 
@@ -180,6 +181,8 @@ def test_a_policy_of_the_package_controls_its_world(package):
         np.testing.assert_allclose(action, np.full((2, 1), 0.5), atol=0.02)
         *_, world.infos = world.envs.step(action)
     world.close()
+    del world
+    gc.collect()  # environments of dm_control leave folders behind, of which Python warns when it ends
 
 
 @pytest.mark.slow
