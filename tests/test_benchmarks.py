@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,14 @@ def test_test_functions_have_their_optimum_where_they_say():
     code += "        assert f(f.optimum.unsqueeze(1) + torch.randn(3, 999, dim).double()).min() > 0, name\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["torchrl", "stable-worldmodel"])
+def test_adapters_are_compared_with_the_solvers_of_a_package(package, tmp_path):
+    if not find_spec(package.replace("-", "_")):
+        pytest.skip(f"{package} is not installed")
+    done = run("adapters", package, "--quick", "--rounds=1", "--out=out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "out.json").read_text())["found"]
+    assert all("lit-dcem CEM" in solvers and len(solvers) == 6 for solvers in found.values())
