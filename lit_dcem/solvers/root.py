@@ -1,8 +1,8 @@
 """The root behind `lml`: the number that makes the weights of a soft top-k sum to k.
 
-How it is found. Sort the scores and split them into the k largest and the rest; put the origin midway between the two
-groups, in units of the temperature. With ``p`` the weights of the rest and ``q`` one minus the weights of the top k, the
-weights sum to k exactly where ``sum p = sum q``. Newton's method runs on
+How it is found. Sort the scores and split them into the k largest and the rest; put the origin midway between the
+two groups, in units of the temperature. With ``p`` the weights of the rest and ``q`` one minus the weights of the
+top k, the weights sum to k exactly where ``sum p = sum q``. Newton's method runs on
 
     h(nu) = log(sum p) - log(sum q),    h'(nu) = mean of (1 - p) under p + mean of (1 - q) under q.
 
@@ -23,12 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_dcem.solvers.arrays import np
 from lit_dcem.solvers.ranking import is_free_to_look, rank_finite
-
-try:
-    import numpy as np
-except ImportError:  # optional for torch and for us
-    np = None
 
 # Worst error of a weight after this many steps, over the stress set of tests/solvers/test_lml.py: 2e-7 and 2e-15.
 _NEWTON_STEPS = {4: 4, 8: 5}
@@ -48,16 +44,22 @@ def logits_of(scores: Tensor, k: int, temperature: float | Tensor) -> Tensor:
         scores = rank_finite(scores)
         return _logits(torch, scores, scores.sort(-1).values, k, temperature)
     array = scores.numpy()
-    array = np.where(np.isfinite(array), array, -math.inf)
     units = temperature.detach().numpy() if isinstance(temperature, Tensor) else temperature
-    rows = array.reshape(-1, array.shape[-1])
     with np.errstate(all="ignore"):  # odds may be infinite
-        if len(rows) > _FEW_ROWS:
-            return torch.from_numpy(_logits(np, array, np.sort(array), k, units))
-        every = [units] * len(rows) if isinstance(units, float) else units.ravel().tolist()
-        for i, unit in enumerate(every):
-            rows[i] = _logits_of_row(rows[i], k, unit)
-    return torch.from_numpy(rows.reshape(array.shape))
+        return torch.from_numpy(array_logits(np.where(np.isfinite(array), array, -math.inf), k, units))
+
+
+def array_logits(scores: Array, k: int, temperature: float | Array) -> Array:
+    """The same of a NumPy array, in which minus infinity marks broken scores; NumPy warns where odds are infinite."""
+    rows = scores.reshape(-1, scores.shape[-1])
+    if len(rows) > _FEW_ROWS:
+        return _logits(np, scores, np.sort(scores), k, temperature)
+    is_one = isinstance(temperature, (int, float))
+    temperatures = [temperature] * len(rows) if is_one else temperature.ravel().tolist()
+    logits = np.empty_like(rows)
+    for i, each in enumerate(temperatures):
+        logits[i] = _logits_of_row(rows[i], k, each)
+    return logits.reshape(scores.shape)
 
 
 def _logits_of_row(scores: Array, k: int, temperature: float) -> Array:
