@@ -21,7 +21,7 @@ PLANET = [{"model", "data"}, {"planning"}, {"phases"}, {"figures"}, {"evaluate",
 """the same inside the largest room"""
 LIBRARIES = {"torch", "jaxtyping"}
 """all that solvers need"""
-OPTIONAL = {"lml.py": {"numpy"}, "types.py": {"numpy"}}
+OPTIONAL = {"arrays.py": {"numpy"}, "types.py": {"numpy"}}
 """what a file of the solvers uses where it is installed (`tests/solvers/test_alone.py` runs them without it)"""
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path != PACKAGE / "__init__.py"]

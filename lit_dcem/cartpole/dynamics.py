@@ -17,6 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lit_dcem.cartpole.adjoint import Motion, path_cost
+from lit_dcem.solvers.arrays import suits_arrays
+
 GRAVITY = 9.8
 """m/s^2"""
 POLE_MASS = 0.1
@@ -33,6 +36,14 @@ POSITION_COST = 0.1
 """of a step, per m^2"""
 FORCE_COST = 1e-5
 """of a step, per N^2"""
+
+_MOTION = Motion(
+    time_step=TIME_STEP,
+    lever=POLE_MASS * HALF_LENGTH / TOTAL_MASS,
+    gravity=GRAVITY * TIME_STEP**2,
+    full=HALF_LENGTH * 4 / 3,
+    position_cost=POSITION_COST,
+)
 
 
 def step(state: Float[Tensor, "*batch 5"], force: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 5"]:
@@ -58,16 +69,25 @@ def rollout_cost(
     What `step` and `reward` give in a loop, several times faster: time counts in steps, so that Euler needs no factors,
     the coordinates stay apart, and the last force costs but moves nothing that is rewarded.
     """
+    actions = actions.to(state.dtype)
+    pushes = _push(actions).movedim(-1, 0).contiguous()[:-1]
+    fits = (
+        state.shape[:-1] == actions.shape[:-2] and len(pushes) > 0 and suits_arrays(pushes[0]) and suits_arrays(state)
+    )
+    path = path_cost(state, pushes, _MOTION, _path_cost) if fits else _path_cost(state, pushes)
+    return path + FORCE_COST * actions.square().sum(-1)
+
+
+def _path_cost(state: Tensor, pushes: Tensor) -> Tensor:
     x, dx, cos, sin, w = state.unsqueeze(-2).unbind(-1)
     dx, w, angle = TIME_STEP * dx, TIME_STEP * w, torch.atan2(sin, cos)
-    actions = actions.to(state.dtype)
     squares, uprightness = x * x, cos
-    for push in _push(actions).movedim(-1, 0).contiguous()[:-1]:
+    for push in pushes:
         acc, alpha = _accelerations(cos, sin, w, push)
         x, dx, angle, w = x + dx, dx + acc, angle + w, w + alpha
         cos, sin = angle.cos(), angle.sin()
         squares, uprightness = squares + x * x, uprightness + cos
-    return POSITION_COST * squares + FORCE_COST * actions.square().sum(-1) - uprightness
+    return (POSITION_COST * squares - uprightness).expand(pushes.shape[1:])
 
 
 def _push(force: Tensor) -> Tensor:
@@ -77,11 +97,10 @@ def _push(force: Tensor) -> Tensor:
 
 def _accelerations(cos: Tensor, sin: Tensor, w: Tensor, push: Tensor) -> tuple[Tensor, Tensor]:
     """``(acc, alpha)`` of the module's equations with the time in steps: w in rad per step, all else per step^2."""
-    lever = POLE_MASS * HALF_LENGTH / TOTAL_MASS
-    a = torch.addcmul(push, w * w, sin, value=lever)
-    inertia = torch.rsub(cos * cos, HALF_LENGTH * 4 / 3, alpha=HALF_LENGTH * POLE_MASS / TOTAL_MASS)
-    alpha = torch.addcmul((GRAVITY * TIME_STEP**2) * sin, a, cos, value=-1) / inertia
-    return torch.addcmul(a, alpha, cos, value=-lever), alpha
+    a = torch.addcmul(push, w * w, sin, value=_MOTION.lever)
+    inertia = torch.rsub(cos * cos, _MOTION.full, alpha=_MOTION.lever)
+    alpha = torch.addcmul(_MOTION.gravity * sin, a, cos, value=-1) / inertia
+    return torch.addcmul(a, alpha, cos, value=-_MOTION.lever), alpha
 
 
 class Cartpole:

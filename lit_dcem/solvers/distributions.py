@@ -100,17 +100,25 @@ class Gaussian(Distribution):
     def fit(self, state: Moments, candidates: Tensor, weights: Tensor) -> Moments:
         shares = shares_of(weights).unsqueeze(-1)
         mean = (shares * candidates).sum(1)
-        std = state.std if self.fixed_std else self._std(mean, candidates, shares)
+        return self.smoothed(state, mean, state.std if self.fixed_std else self._std(mean, candidates, shares))
+
+    def smoothed(self, state: Moments, mean: Tensor, std: Tensor) -> Moments:
+        """The fitted mean and standard deviation with the momentum of the old ones."""
         if self.momentum > 0:
             mean, std = torch.lerp(mean, state.mean, self.momentum), torch.lerp(std, state.std, self.momentum)
         return Moments(mean, std)
 
+    def floor(self, dtype: torch.dtype) -> float:
+        """Lower bound of a variance.
+
+        The square root has an infinite slope at zero; below the floor the gradient is zero instead. The floor is where
+        squares of deviations would become denormal numbers, which are slow.
+        """
+        return max(self.min_std**2, math.sqrt(torch.finfo(dtype).tiny))
+
     def _std(self, mean: Tensor, candidates: Tensor, shares: Tensor) -> Tensor:
         variance = (shares * (candidates - mean.unsqueeze(1)).square()).sum(1)
-        # The square root has an infinite slope at zero; below the floor the gradient is zero instead. The floor is
-        # where squares of deviations would become denormal numbers, which are slow.
-        floor = max(self.min_std**2, math.sqrt(torch.finfo(variance.dtype).tiny))
-        return variance.clamp_min(floor).sqrt()
+        return variance.clamp_min(self.floor(variance.dtype)).sqrt()
 
 
 class Choices(NamedTuple):
@@ -167,7 +175,7 @@ class Categorical(Distribution):
         chosen = _one_hot(logits)
         if self.temperature > 0:
             soft = torch.softmax(logits / self.temperature, -1)
-            chosen = chosen + soft - soft.detach()
+            chosen = chosen + (soft - soft.detach())  # exactly zero, so that choices stay one-hot
         return chosen.flatten(-2)
 
     def fit(self, state: Choices, candidates: Tensor, weights: Tensor) -> Choices:
@@ -181,7 +189,7 @@ class Categorical(Distribution):
 
     def answer(self, state: Choices) -> Tensor:
         soft = self._blocks(state.mean)
-        return (_one_hot(soft) + soft - soft.detach()).flatten(-2)
+        return (_one_hot(soft) + (soft - soft.detach())).flatten(-2)
 
     def check_dim(self, dim: int) -> None:
         require(dim % self.num_choices == 0, "num_choices must divide the size of a point", self.num_choices, dim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,11 +11,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from lit_dcem.solvers.distributions import Distribution
+from lit_dcem.solvers.arrays import suits_arrays
+from lit_dcem.solvers.distributions import Distribution, Gaussian
+from lit_dcem.solvers.fused import fused_fit
 from lit_dcem.solvers.options import as_bound, plain, require
 from lit_dcem.solvers.ranking import is_free_to_look, rank_finite
 from lit_dcem.solvers.types import Bound, Iteration, Objective
-from lit_dcem.solvers.weights import AnyWeighting
+from lit_dcem.solvers.weights import AnyWeighting, SoftTopK
 
 Bounds = tuple[float | Tensor | None, float | Tensor | None]
 
@@ -61,8 +63,11 @@ class Step:
             values, broken = set_aside(self.objective, candidates, values)
             # Weight 0 is not enough: 0 * NaN is NaN.
             points = torch.where(broken.unsqueeze(-1), before.mean.detach().unsqueeze(1), candidates)
-        weights = self._weigh(values, broken)
-        after = self.distribution.fit(before, points, weights)
+        fitted = self._fused(before, values, candidates) if broken is None else None
+        if fitted is None:
+            weights = self._weigh(values, broken)
+            fitted = self.distribution.fit(before, points, weights), weights
+        after, weights = fitted
         after = after._replace(mean=clamped(after.mean, self.bounds))
         if broken is not None:
             has_any = ~broken.all(1)
@@ -99,6 +104,27 @@ class Step:
         if broken is not None:
             scores = torch.where(broken, -math.inf, scores)
         return self.weighting(scores)
+
+    def _fused(self, before: Any, values: Tensor, candidates: Tensor) -> tuple[Any, Tensor] | None:
+        """The next state and the weights if this is the paper's refit, and small enough to gain from `fused_fit`."""
+        of, to = self.weighting, self.distribution
+        if not (isinstance(of, SoftTopK) and isinstance(to, Gaussian)) or not self.standardize or to.fixed_std:
+            return None
+        if (type(of), type(to)) != (SoftTopK, Gaussian):  # subclasses may compute something else
+            return None
+        if isinstance(of.temperature, Tensor) or of.num_elites >= values.shape[1]:
+            return None
+        if not (suits_arrays(candidates) and suits_arrays(values)):
+            return None
+
+        def parts(values: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            weights = self._weigh(values, None)
+            mean, std = replace(to, momentum=0.0).fit(before, candidates, weights)
+            return mean, std, weights
+
+        options = of.num_elites, float(of.temperature), to.floor(values.dtype), parts
+        mean, std, weights = fused_fit(values, candidates, *options)
+        return to.smoothed(before, mean, std), weights
 
     def _keep(self, points: Tensor, values: Tensor) -> Tensor | None:
         if self.num_kept == 0:

@@ -12,6 +12,7 @@ from torch.func import grad, vmap
 from torch.testing import assert_close
 
 from lit_dcem import dcem
+from lit_dcem.cartpole import dynamics
 from lit_dcem.cartpole.dynamics import MAX_FORCE, reward, rollout_cost, step
 from lit_dcem.cartpole.states import CartpoleStates, held_out_states, initial_states, validation_states
 
@@ -242,3 +243,21 @@ def test_wider_ranges_are_those_of_training_alone():
 def test_impossible_ranges_are_refused(ranges):
     with pytest.raises(ValueError, match=r"^ranges must be four finite numbers of at least 0, got \["):
         CartpoleStates(ranges=ranges)
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 20])
+def test_a_small_rollout_and_its_derivatives_are_those_of_the_plain_one(monkeypatch, horizon: int) -> None:
+    states = initial_states(3, generator()).double()
+    forces = 80 * torch.randn(3, 5, horizon, generator=generator(1), dtype=torch.float64)
+    forces.requires_grad_()
+
+    def derivatives() -> list[Tensor]:
+        cost = rollout_cost(states, forces)
+        (first,) = torch.autograd.grad(cost.sin().sum(), forces, retain_graph=True)
+        (again,) = torch.autograd.grad(cost.sin().sum(), forces, create_graph=True)
+        return [cost, first, again, *torch.autograd.grad(again.square().sum(), forces)]
+
+    small = derivatives()
+    assert_close(small[1], small[2], rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(dynamics, "suits_arrays", lambda tensor: False)
+    assert_close(small, derivatives(), rtol=1e-9, atol=1e-12)
