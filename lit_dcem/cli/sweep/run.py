@@ -64,7 +64,8 @@ class Run(Process):
         """The options, the callback that records its end, and where it begins or resumes."""
         self.ending.unlink(missing_ok=True)
         ending = [f"--trainer.callbacks+={ENDING}", f"--trainer.callbacks.path={self.ending}"]
-        more: dict[str, Any] = {} if self._own_time() <= (limit or math.inf) else {"trainer.max_time": as_time(limit)}
+        is_shorter = limit is not None and limit < self._own_time()
+        more: dict[str, Any] = {"trainer.max_time": as_time(limit)} if is_shorter else {}
         begun = self.checkpoint() is not None
         if begun:
             more["ckpt_path"] = str(self.last)
