@@ -64,8 +64,9 @@ class Run(Process):
         """The options, the callback that records its end, and where it begins or resumes."""
         self.ending.unlink(missing_ok=True)
         ending = [f"--trainer.callbacks+={ENDING}", f"--trainer.callbacks.path={self.ending}"]
-        is_shorter = limit is not None and limit < self._own_time()
-        more: dict[str, Any] = {"trainer.max_time": as_time(limit)} if is_shorter else {}
+        more: dict[str, Any] = {}
+        if limit is not None and limit < self._own_time():
+            more["trainer.max_time"] = as_time(limit)
         begun = self.checkpoint() is not None
         if begun:
             more["ckpt_path"] = str(self.last)
