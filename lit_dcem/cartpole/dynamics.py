@@ -87,7 +87,7 @@ def _path_cost(state: Tensor, pushes: Tensor) -> Tensor:
         x, dx, angle, w = x + dx, dx + acc, angle + w, w + alpha
         cos, sin = angle.cos(), angle.sin()
         squares, uprightness = squares + x * x, uprightness + cos
-    return (POSITION_COST * squares - uprightness).expand(pushes.shape[1:])
+    return POSITION_COST * squares - uprightness
 
 
 def _push(force: Tensor) -> Tensor:
