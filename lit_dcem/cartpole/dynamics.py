@@ -72,7 +72,7 @@ def rollout_cost(
     actions = actions.to(state.dtype)
     pushes = _push(actions).movedim(-1, 0).contiguous()[:-1]
     fits = (
-        state.shape[:-1] == actions.shape[:-2] and len(pushes) > 0 and suits_arrays(pushes[0]) and suits_arrays(state)
+        state.shape[:-1] == actions.shape[:-2] and len(pushes) > 1 and suits_arrays(pushes[0]) and suits_arrays(state)
     )
     path = path_cost(state, pushes, _MOTION, _path_cost) if fits else _path_cost(state, pushes)
     return path + FORCE_COST * actions.square().sum(-1)
