@@ -143,7 +143,7 @@ def test_validation_without_weights_says_so(tmp_path, monkeypatch):
         (["fit"], "model"),
         (["fit", "--config", "nope.yaml"], "nope.yaml"),
         ([*FIT, "--model.init_args.solver.init_args.num_elite=3"], "num_elite"),
-        ([*FIT, "--model.init_args.solver.init_args.num_elites=300"], "at most num_candidates, got 300 and 100."),
+        ([*FIT, "--model.init_args.solver.init_args.num_elites=300"], "at most num_candidates, got 300 and 10."),
         ([*FIT, "--model.init_args.loss_iterations=0"], "at least 1"),
         ([*FIT, "--data.init_args.batch_size=1000"], "got 1000 and 100."),
         ([*FIT, "--data.init_args.batch_size=x"], "batch_size"),
