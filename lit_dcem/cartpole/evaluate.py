@@ -16,9 +16,9 @@ from lit_dcem.cartpole.pca import PCAPlanner
 from lit_dcem.cartpole.planners import CartpolePlanner, FullSpacePlanner
 from lit_dcem.cartpole.states import BATCH, held_out_states, validation_states
 from lit_dcem.errors import UsageError, require
-from lit_dcem.messages import one_sentence
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.evaluating import Evaluator, Measured, Option, Report, Rows, at_least, episodes, video
+from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.progress import progress, ticking
 from lit_dcem.training.statistics import bootstrap_interval
 

@@ -11,9 +11,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 
 from lit_dcem.errors import StoppedError, UsageError
 from lit_dcem.files.replacing import disk_error
-from lit_dcem.messages import one_sentence
 from lit_dcem.planet.data.replay import FILE
 from lit_dcem.training.last_checkpoint import LastCheckpoint
+from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.run_folder import CHECKPOINTS, RunFolder, discard
 
 

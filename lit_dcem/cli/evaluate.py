@@ -20,9 +20,9 @@ from lit_dcem.cli.train import Parser
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.replacing import check_writable, open_replacing
 from lit_dcem.files.shipped import shipped
-from lit_dcem.messages import one_sentence
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.evaluating import Evaluator, Option, Reports
+from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.video import write_video
 
 EVALUATORS: tuple[Evaluator, ...] = tuple(module.EVALUATOR for module in modules_at("*/evaluate.py"))

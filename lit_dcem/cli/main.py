@@ -13,7 +13,7 @@ from lit_dcem.cli.arguments import find_configs, take_trust
 from lit_dcem.errors import StoppedError, UsageError
 from lit_dcem.files import trust
 from lit_dcem.files.shipped import find_shipped
-from lit_dcem.messages import one_sentence
+from lit_dcem.training.messages import one_sentence
 
 DESCRIPTION = "The differentiable cross-entropy method, and the experiments of its paper, in PyTorch Lightning."
 TRAINER_COMMANDS = {

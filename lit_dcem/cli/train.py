@@ -26,7 +26,6 @@ from lit_dcem.cli.resuming import check_intervals, check_same_run, log_into, new
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.checkpoint import check_weights
 from lit_dcem.files.trust import remember
-from lit_dcem.messages import one_sentence
 from lit_dcem.solvers.cem import DCEM
 from lit_dcem.solvers.gradient_descent import UnrolledGD
 from lit_dcem.training.checkpoint import Checkpoint
@@ -36,6 +35,7 @@ from lit_dcem.training.curves import Curves
 from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
 from lit_dcem.training.log_positions import LogPositions
+from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.monitors import Monitors
 from lit_dcem.training.origin import Origin
 from lit_dcem.training.parameter_summary import ParameterSummary

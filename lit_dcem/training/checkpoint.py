@@ -19,8 +19,8 @@ from lit_dcem.files.replacing import check_writable, open_replacing
 from lit_dcem.files.safe_config import check_config, find_class
 from lit_dcem.files.shipped import find_shipped
 from lit_dcem.files.trust import Reader, reader
-from lit_dcem.messages import one_sentence
 from lit_dcem.training.limit import Limit
+from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.run_folder import CHECKPOINTS, newest_run
 
 Data = TypeVar("Data", bound=pl.LightningDataModule)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from lit_dcem.cli.main import main
-from lit_dcem.messages import one_sentence
 from lit_dcem.solvers.noise import Spline
 from lit_dcem.solvers.weights import Softmax
 from lit_dcem.training.checkpoint import Checkpoint
+from lit_dcem.training.messages import one_sentence
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "configs/regression.yaml"), "--config", str(ROOT / "configs/debug.yaml")]

@@ -4,7 +4,7 @@ import pytest
 
 from lit_dcem.cli.main import main
 from lit_dcem.files.shipped import shipped
-from lit_dcem.messages import one_sentence
+from lit_dcem.training.messages import one_sentence
 
 UNION = "Does not validate against any of the Union subtypes"
 NONE = "- Expected a <class 'NoneType'>"
