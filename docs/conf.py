@@ -34,7 +34,7 @@ myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 4
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120  # seconds a cell
+nb_execution_timeout = 600  # seconds a cell, on a busy machine; a whole page takes less than 60 on a quiet one
 nb_execution_in_temp = True  # what a page writes does not end up here
 nb_merge_streams = True
 
