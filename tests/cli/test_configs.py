@@ -31,8 +31,10 @@ def started(path):
 
 
 def with_part(base, *parts):
+    """Settings of the same experiment with the same part are slow ones."""
     extra = [word for part in parts for word in ("--config", str(CONFIGS / f"{part}.yaml"))]
-    return pytest.param(CONFIGS / f"{base}.yaml", extra, id="-".join([base, *parts]))
+    marks = [pytest.mark.slow] if "debug" in parts and base.endswith(("_paper", "_best", "_dcem")) else []
+    return pytest.param(CONFIGS / f"{base}.yaml", extra, id="-".join([base, *parts]), marks=marks)
 
 
 CASES = [pytest.param(path, [], id=path.stem) for path in WHOLE]

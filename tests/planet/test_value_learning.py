@@ -199,7 +199,7 @@ def walks(count, seed):
     return side_by_side([walk(generator) for _ in range(count)])
 
 
-@pytest.mark.parametrize("td_lambda", [0.0, 0.9])
+@pytest.mark.parametrize("td_lambda", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_the_value_of_a_random_walk_is_learned_and_trusted(td_lambda):
     """Without discount it is the chance to end on the right, 1/6 to 5/6."""
     torch.manual_seed(0)

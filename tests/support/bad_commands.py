@@ -13,7 +13,7 @@ from support.bad_values import nonsense, options_in, rotated
 # ---- the command line ----------------------------------------------------------------------------------------------
 
 
-@kind(fast=10)
+@kind(fast=6)
 def unknown_and_abbreviated_options() -> Iterator[Case]:
     for option in ("--trainer.max_epoch=1", "--trainer.max_ep=1", "--seed=1", "--conf=x.yaml", "--model.lr=1", "--foo"):
         for command in ("fit", "validate", "test"):
@@ -90,7 +90,7 @@ BAD_CHECKPOINTS = (
 )
 
 
-@kind(fast=16)
+@kind(fast=10)
 def checkpoints() -> Iterator[Case]:
     for path in BAD_CHECKPOINTS:
         yield fit("regression", f"--ckpt_path={path}")
@@ -112,7 +112,7 @@ def checkpoints() -> Iterator[Case]:
     yield Case(["evaluate", "--checkpoint=whole.ckpt"])
 
 
-@kind(fast=14)
+@kind(fast=9)
 def malformed_checkpoints() -> Iterator[Case]:
     harmless_to_weights = ("step_text", "callbacks_list", "history_text", "history_rows", "history_row")
     names = list(mutated({"state_dict": {"x": __import__("torch").ones(1)}}))
@@ -166,14 +166,14 @@ TRAINER = {
 }
 
 
-@kind(fast=8)
+@kind(fast=5)
 def trainer_options() -> Iterator[Case]:
     pairs = [(option, bad) for option, values in TRAINER.items() for bad in values]
     for option, bad in rotated(pairs):
         yield fit("regression", f"--trainer.{option}={bad}")
 
 
-@kind(fast=3)
+@kind(fast=2)
 def intervals_of_every_experiment() -> Iterator[Case]:
     zeros = ("check_val_every_n_epoch", "accumulate_grad_batches", "val_check_interval")
     for option, experiment in itertools.product(zeros, EXPERIMENTS):
