@@ -233,7 +233,7 @@ def test_bad_input_is_said_in_one_sentence(run, pca, tmp_path):
         ("2", [str(run), str(run)], "single --run, got 2"),
         ("2", [str(pca)], "not a checkpoint of Lightning"),
         ("7", [str(run)], "takes no --run"),
-        ("8", [str(run)], "readable CSV file, got .*curves.csv"),
+        ("8", [str(run)], "curves.csv must have the columns latent_dim, .*, got none called latent_dim"),
         ("8", [regression], "readable CSV file"),
         ("9", [str(short)], "short.csv must have the columns .*, got none called val/improvement"),
         ("9", [str(word)], "val/improvement must be a number in every row of .*word.csv, got good"),

@@ -194,7 +194,7 @@ def test_a_checkpoint_is_evaluated(tmp_path, monkeypatch, capsys, path):
     run(["--checkpoint", path, "--seeds=1", "--out=costs.json"])
     content = json.loads(Path("costs.json").read_text())
     assert content["options"]["checkpoint"] == path
-    assert content["results"]["CartpoleEmbedding"]["trajectories"] == 1000
+    assert content["results"]["CartpoleEmbedding"]["trajectories"] == 21  # ten candidates, twice, and the answer
     run(["--checkpoint", path, *LOOP])
     assert "expert" in capsys.readouterr().out
 

@@ -43,7 +43,7 @@ def test_module_comes_back_with_its_config_and_weights(runs):
     path = runs[0] / "checkpoints/last.ckpt"
     module = Checkpoint.read(path).module()
     assert isinstance(module, EnergyRegression)
-    assert module.solver.options["num_candidates"] == 100
+    assert module.solver.options["num_candidates"] == 10
     assert module.energy.layers[0].out_features == 8
     for name, value in read_checkpoint(path)["state_dict"].items():
         assert torch.equal(module.state_dict()[name], value)

@@ -12,8 +12,8 @@ from lit_dcem.training.config_file import ConfigFile
 class Parsed:
     """Stands for the parser of the command line."""
 
-    def dump(self, config, skip_none):
-        assert not skip_none
+    def dump(self, config, skip_none, skip_validation):
+        assert not skip_none and skip_validation
         return f"seed: {config}\n"
 
 
