@@ -51,7 +51,11 @@ def python(script, **environment):
             {"MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "egl"},
             "Pictures of a simulation need OpenGL through EGL or OSMesa, got none: osmesa (ImportError",
         ),
-        ({"MUJOCO_GL": "glfw"}, "Pictures of a simulation need OpenGL through EGL or OSMesa, got none: glfw ("),
+        pytest.param(
+            {"MUJOCO_GL": "glfw"},
+            "Pictures of a simulation need OpenGL through EGL or OSMesa, got none: glfw (",
+            marks=pytest.mark.slow,  # the same sentence as of a missing library
+        ),
         ({"MUJOCO_GL": "vulkan"}, "MUJOCO_GL must be egl, osmesa or glfw (or unset) for pictures of a simulation, got"),
         pytest.param(
             {"MUJOCO_GL": "disabled"},

@@ -21,7 +21,7 @@ from lit_dcem.errors import UsageError
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
 
-@pytest.mark.parametrize("stop", [1, 2, 4])
+@pytest.mark.parametrize("stop", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_resumed_run_is_bit_identical(tmp_path, stop):
     fit(tmp_path / "whole")
     fit(tmp_path / "cut", stop)

@@ -25,7 +25,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists a
 @pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"solver": SEARCH}, {"planner": {"precision": "bfloat16"}}, {"planner": {"sample": False}}, KEEPING, BLENDING],
+    [
+        {},
+        {"solver": SEARCH},
+        {"planner": {"precision": "bfloat16"}},
+        pytest.param({"planner": {"sample": False}}, marks=pytest.mark.slow),
+        pytest.param(KEEPING, marks=pytest.mark.slow),
+        BLENDING,
+    ],
     ids=["soft", "hard", "bf16", "means", "kept", "blended"],
 )
 def test_every_ratio_is_one_before_the_first_update(tmp_path, options):

@@ -173,7 +173,9 @@ def test_a_refused_start_leaves_nothing(here, capsys, mistake):
     assert not list(here.rglob("version_*"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_seed_episodes_outlive_a_stop_before_the_first_update(here, number, code):
     stopped = folder("phase1")
     with command(typed("phase1", "--data.init_args.seed_episodes=100000"), here) as process:
