@@ -66,7 +66,7 @@ def evaluate(run, *options, out):
     return report
 
 
-@pytest.mark.parametrize("phase", ["phase1", "phase2"])
+@pytest.mark.parametrize("phase", ["phase1", pytest.param("phase2", marks=pytest.mark.slow)])
 def test_measures_whole_episodes_and_repeats(runs, phase, tmp_path, capsys):
     report = evaluate(runs[phase], "--seed=1", out=tmp_path / "a.json")
     assert "median return" in capsys.readouterr().out

@@ -148,7 +148,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("experiment", CHANGES)
+@pytest.mark.parametrize("experiment", ["cartpole", pytest.param("phase1", marks=pytest.mark.slow)])
 def test_what_would_not_be_heeded_is_refused(here, capsys, experiment):
     main(typed(experiment, "--trainer.max_epochs=1"))
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and path.name != ".lock"}
