@@ -7,7 +7,6 @@ import json
 import math
 from importlib import import_module
 from statistics import fmean, stdev
-from typing import Any
 
 import torch
 from options import count
@@ -23,12 +22,17 @@ Found = dict[str, dict[str, list[float]]]
 
 def main() -> None:
     """Run the examples of a package with its solvers and ours; print means, and write all numbers if asked to."""
-    args = _parse()
+    parser = _parser()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     report, found = provenance([1], args.rounds), {}
-    module = import_module(MODULES[args.package])
+    examples = import_module(MODULES[args.package]).EXAMPLES
+    chosen = args.only or list(examples)
+    if not set(chosen) <= set(examples):
+        parser.error(f"--only must be of {', '.join(examples)}, got {', '.join(chosen)}.")
     for seed in range(args.rounds):
-        _extend(found, _examples(args.package, module, seed, args.quick))
+        for name in chosen:
+            _extend(found, examples[name](seed, args.quick))
         if args.out:
             write_report(args.out, {**report, "package": args.package, "seeds": seed + 1, "found": _short(found)})
     console = Console(width=120)
@@ -38,12 +42,6 @@ def main() -> None:
             error = stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else math.nan
             table.add_row(solver, f"{fmean(numbers):.4g}", f"{error:.2g}")
         console.print(table)
-
-
-def _examples(package: str, module: Any, seed: int, quick: bool) -> Found:
-    if package == "stable-worldmodel":
-        return module.cheetah(seed, quick)
-    return {"docstring": module.random_model(seed, quick), "pendulum": module.pendulum(seed, quick)}
 
 
 def _extend(found: Found, more: Found) -> None:
@@ -56,13 +54,14 @@ def _short(found: Found) -> Found:
     return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.5g}"))
 
 
-def _parse() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("package", choices=MODULES)
+    parser.add_argument("--only", nargs="+", metavar="EXAMPLE", help="examples of the package; all if not given")
     parser.add_argument("--rounds", type=count, default=SEEDS, help=f"seeds; {SEEDS} if not given")
     parser.add_argument("--quick", action="store_true", help="a trial, not a result")
     parser.add_argument("--out", type=output_file, metavar="FILE.json", help="file for the numbers")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

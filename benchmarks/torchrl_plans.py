@@ -82,7 +82,7 @@ def planners(
     }
 
 
-def pendulum(seed: int, quick: bool) -> dict[str, list[float]]:
+def pendulum(seed: int, quick: bool) -> dict[str, dict[str, list[float]]]:
     """Returns of episodes of the pendulum, which begin in the same states for all planners.
 
     MPPI has a temperature of 0.1: at 1, all weights of theirs underflow where all returns are below -100.
@@ -90,18 +90,21 @@ def pendulum(seed: int, quick: bool) -> dict[str, list[float]]:
     env, episodes, steps = PendulumEnv(seed=seed), 4 if quick else 20, 5 if quick else 80
     torch.manual_seed(seed)
     start = env.reset(env.gen_params(batch_size=[episodes]))
-    return {
-        name: _returns(env, each, start, steps, seed) for name, each in planners(env, 12, (100, 10, 5), 0.1).items()
-    }
+    every = planners(env, 12, (100, 10, 5), 0.1)
+    return {"pendulum": {name: _returns(env, each, start, steps, seed) for name, each in every.items()}}
 
 
-def random_model(seed: int, quick: bool) -> dict[str, list[float]]:
+def random_model(seed: int, quick: bool) -> dict[str, dict[str, list[float]]]:
     """Returns of five steps in the docstring's world model, planned as there: 7 candidates, 3 elites, 11 iterations."""
     torch.manual_seed(seed)
     env, episodes = RandomModel(), 4 if quick else 20
     start = env.reset(TensorDict({}, [episodes]))
     env.step(start.clone().set("action", torch.zeros(episodes, 1)))  # makes the lazy layers
-    return {name: _returns(env, each, start, 5, seed) for name, each in planners(env, 10, (7, 3, 11), 1.0).items()}
+    every = planners(env, 10, (7, 3, 11), 1.0)
+    return {"docstring": {name: _returns(env, each, start, 5, seed) for name, each in every.items()}}
+
+
+EXAMPLES = {"docstring": random_model, "pendulum": pendulum}
 
 
 @torch.no_grad()

@@ -124,7 +124,7 @@ def cheetah(seed: int, quick: bool) -> dict[str, dict[str, list[float]]]:
     """Costs of plans as the model sees them, clipped to the bounds, and returns of episodes that follow plans."""
     cost = trained(data(3 if quick else 30, seed), 5 if quick else 400, seed)
     states = data(2, seed + 100)["observation"].flatten(0, 1)[:: 50 if quick else 8, None]
-    found = {"bowl": bowl(seed)}
+    found: dict[str, dict[str, list[float]]] = {}
     for name, sizes in {"model, 300 evaluations": (50, 8, 6), "model, 9,000 evaluations": (300, 30, 30)}.items():
         torch.manual_seed(seed)
         found[name] = {each: _cost(cost, solver, states) for each, solver in solvers(cost, *sizes, seed).items()}
@@ -142,11 +142,15 @@ class Bowl:
         return action_candidates.square().sum((-1, -2))
 
 
-def bowl(seed: int) -> dict[str, list[float]]:
+def bowl(seed: int, quick: bool) -> dict[str, dict[str, list[float]]]:
     """Costs of plans of 5 times 6 actions for 20 environments after 1,000 evaluations; the least is 0."""
     torch.manual_seed(seed)
-    states = torch.zeros(20, 1, 17)
-    return {name: _cost(Bowl(), solver, states) for name, solver in solvers(Bowl(), 100, 10, 10, seed).items()}
+    states = torch.zeros(2 if quick else 20, 1, 17)
+    every = solvers(Bowl(), 100, 10, 10, seed)
+    return {"bowl": {name: _cost(Bowl(), solver, states) for name, solver in every.items()}}
+
+
+EXAMPLES = {"bowl": bowl, "cheetah": cheetah}
 
 
 def _cost(cost: Costable, solver: Any, states: Tensor) -> list[float]:

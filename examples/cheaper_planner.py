@@ -1,4 +1,4 @@
-"""Make the planner of a world model five times cheaper: learn a latent space of plans for a model that stays as it is.
+"""Plan in a world model with a fifth of the trajectories, by a learned latent space of plans; the model stays as it is.
 
 The model here stands for anyone's: a frozen module with `step` and `reward`, an arm that reaches for targets. A decoder
 maps a few latent numbers, given the state, to a plan. It is trained on the cost of what searches of its latent space

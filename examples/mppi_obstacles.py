@@ -1,7 +1,8 @@
 """Steer a point around obstacles by MPPI (Williams et al. 2017), and draw what it imagined on the way.
 
 MPPI is one iteration of the search: the plan is the mean of all candidates, weighted by a softmax of their returns.
-Prints when each of six points arrives and how close it comes to an obstacle, and draws the paths::
+The model is that of planning_with_your_own_model.py. Prints when each of six points arrives and how close it comes to
+an obstacle, and draws the paths::
 
     python examples/mppi_obstacles.py --picture mppi.png
 """
@@ -14,34 +15,12 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from planning_with_your_own_model import GOAL, OBSTACLES, RADIUS, PointMass, clearance
 from torch import Tensor
 
 from lit_dcem import Planner, mppi
 
-GOAL = torch.tensor([2.0, 0.0])
-OBSTACLES = torch.tensor([[0.0, 0.0], [1.0, 0.7], [1.0, -0.7]])
-RADIUS, TIME_STEP, HORIZON, STEPS = 0.4, 0.1, 25, 60
-
-
-class PointMass:
-    """A state is position and velocity ``[..., 4]``, an action is an acceleration ``[..., 2]``."""
-
-    def step(self, state: Tensor, action: Tensor) -> Tensor:
-        """The state one time step later."""
-        position, velocity = state.chunk(2, -1)
-        velocity = velocity + TIME_STEP * action
-        return torch.cat([position + TIME_STEP * velocity, velocity], -1)
-
-    def reward(self, state: Tensor, action: Tensor) -> Tensor:
-        """Nearer is better, and obstacles are worse than anything."""
-        distance = (state[..., :2] - GOAL).norm(dim=-1)
-        hits = (clearance(state) < 0.05).float()
-        return -distance - 20 * hits - 0.01 * action.square().sum(-1)
-
-
-def clearance(state: Tensor) -> Tensor:
-    """Distance to the nearest obstacle; negative inside."""
-    return (state[..., None, :2] - OBSTACLES).norm(dim=-1).amin(-1) - RADIUS
+HORIZON, STEPS = 25, 60
 
 
 def drive(model: PointMass, seed: int, num_candidates: int, temperature: float = 1.0) -> tuple[Tensor, list[Tensor]]:

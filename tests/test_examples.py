@@ -1,6 +1,6 @@
 """Every example runs, and what it prints is good."""
 
-import importlib.util
+import importlib
 import re
 import subprocess
 import sys
@@ -30,11 +30,7 @@ def printed(name, *options, cwd):
 
 def example(name):
     """An example as a module; a process of its own would take seconds to import torch."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(name)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from lit_dcem.cli.reproduction.document import written_by
 from lit_dcem.errors import UsageError, require
+from lit_dcem.files.hub import sha256_of
 from lit_dcem.training.checkpoint import Checkpoint
 
 NOTES = "cards.yaml"
@@ -98,8 +98,7 @@ def card(path: Path, notes: Mapping[str, Any], result: str | None = None) -> str
     noted = {name: f"`{value}`" if name in ("command", "curves") else value for name, value in notes.items()}
     known = {**_recorded(Checkpoint.read(path)), **({"result": result} if result else {}), **noted}
     known = {**dict.fromkeys(ALWAYS, UNKNOWN), **{name: value for name, value in known.items() if value is not None}}
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    known["file"] = f"{path.stat().st_size:,} bytes, sha256 `{digest}`"
+    known["file"] = f"{path.stat().st_size:,} bytes, sha256 `{sha256_of(path)}`"
     return "\n".join(f"- {name}: {known[name]}" for name in FIELDS if name in known)
 
 

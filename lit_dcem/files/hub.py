@@ -41,7 +41,7 @@ def fetch(address: str, sha256: str | None) -> Path:
     require(whole, f"sha256 of {address} must be 64 hexadecimal digits", sha256)
     user, repository, file, revision = parts.groups()
     path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lit-dcem", str(sha256), Path(file).name)
-    if not (path.is_file() and _hash(path) == sha256):
+    if not (path.is_file() and sha256_of(path) == sha256):
         endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
         _download(f"{endpoint}/{user}/{repository}/resolve/{quote(revision)}/{quote(file)}", path, str(sha256))
     return path
@@ -60,5 +60,6 @@ def _download(url: str, path: Path, sha256: str) -> None:
         raise UsageError(f"A file of the Hub must be there to download, got {url} ({error}).") from error
 
 
-def _hash(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
