@@ -416,6 +416,17 @@ def test_trains_and_goes_on_in_place(write, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_ended_by_its_own_max_time_is_not_trained_again(write, tmp_path):
+    """A real run of a shipped config, with more epochs than there is time for."""
+    file = small(write, **{"trainer.max_epochs": 10_000, "trainer.max_time": "00:00:00:02"})
+    (first, second) = table(sweep(file, tmp_path / "out", jobs=2))
+    assert first["status"] == second["status"] == "done" and int(first["steps"]) < 20_000
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.ckpt")}
+    sweep(file, tmp_path / "out", jobs=2)
+    assert before and {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.ckpt")} == before
+
+
+@pytest.mark.slow
 def test_ray_trains_the_same(write, tmp_path):
     """In a process of its own, as Ray leaves threads and files behind."""
     pytest.importorskip("ray")
