@@ -53,7 +53,7 @@ class _FusedFit(torch.autograd.Function):
             scores, scale = _standardized(values.numpy())
             logits = array_logits(scores, k, temperature)
             weights, complements = 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(logits))
-            mean, std = _moments(points, weights * (1 / k), floor)
+            mean, std = _moments(points, weights / weights.sum(-1, keepdims=True), floor)
         mean, std, weights, *rest = map(torch.from_numpy, (mean, std, weights, complements, scores, scale))
         ctx.save_for_backward(values, candidates, mean, std, weights, *rest)
         ctx.options = k, temperature, floor
@@ -90,8 +90,9 @@ def _standardized(values: Any) -> tuple[Any, Any]:
 
 def _moments(points: Any, shares: Any, floor: float) -> tuple[Any, Any]:
     """Mean and standard deviation ``[B, D]`` of points ``[B, N, D]``."""
-    shares = shares[..., None]
-    mean = (shares * points).sum(1)
+    shares, first = shares[..., None], points[:, :1]
+    # Summed as differences: NumPy adds rows one by one, and rounds a mean far from zero more than candidates differ.
+    mean = first[:, 0] + (shares * (points - first)).sum(1)
     deviations = points - mean[:, None]
     deviations *= deviations
     deviations *= shares

@@ -70,3 +70,15 @@ def test_values_of_any_scale_have_finite_derivatives(scale: float) -> None:
     solution = dcem(lambda x: scale * (x - target.unsqueeze(1)).square().sum(-1), torch.zeros(1, 2), 1.0)
     (gradient,) = torch.autograd.grad(solution.mean.sum(), target)
     assert gradient.isfinite().all() and bool((gradient == 0).all()) == (scale == 0)
+
+
+@pytest.mark.parametrize("offset", [1.0, 1e3])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_search_far_from_zero_ends_at_the_rounding_of_its_answer(monkeypatch, offset: float, fused: bool) -> None:
+    """A mean with a larger error would keep the spread above rounding, and no search would ever have collapsed."""
+    monkeypatch.setattr(iteration, "suits_arrays", lambda tensor: fused)
+    target = offset * torch.tensor([[2.0, 1.5], [-1.0, 3.0], [0.7, -2.0], [1.1, 1.3]])
+    options = {"num_iterations": 30, "temperature": 0.1, "generator": torch.Generator().manual_seed(0)}
+    solution = dcem(lambda x: (x - target.unsqueeze(1)).square().sum(-1), target + 0.5 * offset, offset, **options)
+    assert solution.has_collapsed.all() or not fused  # torch's sums round a little more
+    assert_close(solution.mean, target, rtol=4 * torch.finfo(torch.float32).eps, atol=0)
