@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -61,6 +62,9 @@ def test_public_ci_runs_on_every_python_that_the_package_names():
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     named = re.findall(r"Python :: (3\.\d+)", PROJECT)
     assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == named
+    allowed = SpecifierSet(re.findall(r'requires-python = "([^"]+)"', PROJECT)[0])
+    minors = [f"3.{minor}" for minor in range(8, 20)]
+    assert [minor for minor in minors if allowed.contains(f"{minor}.1")] == named
 
 
 @pytest.fixture(scope="module")

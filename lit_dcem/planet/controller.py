@@ -20,6 +20,7 @@ from lit_dcem.files.shipped import find_shipped, shipped
 from lit_dcem.planet.data.environment_data import EnvironmentData
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.phases.planet import Planet
+from lit_dcem.planet.planning.imagination import predicted_reward
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.stream import checked_seed
@@ -39,7 +40,8 @@ class Plan:
     actions: np.ndarray
     """``[H, *shape]``, in the environment's own units, shape and type"""
     rewards: np.ndarray
-    """``[H]`` of float32: what the world model expects each action to be rewarded with, over all its repeats"""
+    """``[H]`` of float32: what the world model expects each action to be rewarded with, over all its repeats; where the
+    planner knows its reward, that of the observations that the model expects"""
 
 
 def load_controller(path: str | Path, trust: Iterable[str] = (), seed: int = 0) -> Controller:
@@ -182,7 +184,9 @@ class Controller:
         belief, model = Belief(*(self._state[name] for name in Belief._fields)), self._policy.model
         actions = self._state["plan"].transpose(0, 1)
         with torch.inference_mode():
-            rewards = model.reward(model.rssm.imagine(belief, actions, sample=False)).squeeze(1)
+            beliefs = model.rssm.imagine(belief, actions, sample=False)
+            known = self._policy.planner.options.known_reward
+            rewards = predicted_reward(model, beliefs, actions, known).squeeze(1)
         own = [self._own_units(action) for action in actions.squeeze(1).cpu().float().clamp(-1, 1)]
         return Plan(np.stack(own), rewards.cpu().float().numpy())
 

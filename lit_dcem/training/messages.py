@@ -43,9 +43,12 @@ RULES = [
     ),
     (
         r"Type .+ expects a function or a callable class: (.+)\. Got value: (.+)",
-        r"must be a class that fits, got \2 (\1)",
+        r"must be a class or function that fits, got \2 (\1)",
     ),
-    (r"Type .+ expects a function or a callable class: (.+)", r"must be a class that fits, got another (\1)"),
+    (
+        r"Type .+ expects a function or a callable class: (.+)",
+        r"must be a class or function that fits, got another (\1)",
+    ),
     (r"Expected an instantiatable class, but is abstract", r"must be a class that is not abstract, got VALUE"),
     (r"Expected an instantiatable class, but (.+) is abstract", r"must be a class that is not abstract, got \1"),
     (r"Expected a tuple with (\d+) elements\. Got value: (.*)", r"must be a list of \1 values, got \2"),

@@ -100,7 +100,8 @@ def nested(key, inner, name, value):
             'Parser key "optimizer":\n\n  - Expected a path but torch.optim.Nope either not accessible or invalid\n'
             "  - Type typing.Callable[[Iterable], Optimizer] expects a function or a callable class: "
             "module 'torch.optim' has no attribute 'Nope'. Got value: torch.optim.Nope",
-            "optimizer must be a class that fits, got torch.optim.Nope (module 'torch.optim' has no attribute 'Nope').",
+            "optimizer must be a class or function that fits, got torch.optim.Nope "
+            "(module 'torch.optim' has no attribute 'Nope').",
         ),
         (
             f'Parser key "trainer.logger":\n\n  - Expected a path but Foo either not accessible or invalid\n'

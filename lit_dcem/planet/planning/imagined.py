@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.world_model import WorldModel
-from lit_dcem.planet.planning.imagination import survival
+from lit_dcem.planet.planning.imagination import Reward, predicted_reward, survival
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class ImaginedModel:
     """predicts"""
     sample: bool = False
     """imagine with samples of the model's priors, from torch's global generator; by default with their means"""
-    known_reward: Callable[[Tensor, Tensor], Tensor] | None = None
+    known_reward: Reward | None = None
     """``(observation [..., O], action [..., A]) -> reward [...]`` of the predicted observation after an action, in the
     environment's units, and the action; by default the model's learned reward"""
 
@@ -38,13 +37,7 @@ class ImaginedModel:
 
     def reward(self, state: Belief, action: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch"]:
         """The reward expected of an action."""
-        return self._reward(self.step(state, action), action)
-
-    def _reward(self, after: Belief, action: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch"]:
-        """The reward of the action that led to a belief."""
-        if self.known_reward is None:
-            return self.model.reward(after)
-        return self.known_reward(self.model.observation(after), action)
+        return predicted_reward(self.model, self.step(state, action), action, self.known_reward)
 
     def rollout(
         self, state: Belief, actions: Float[Tensor, "batch candidates horizon action"]
@@ -53,7 +46,11 @@ class ImaginedModel:
         begin, moves = Belief(*(part.unsqueeze(1) for part in state)), actions.permute(2, 0, 1, 3)
         noise = self.model.rssm.draw_noise(moves) if self.sample else None
         beliefs = list(self.model.rssm.imagine_steps(begin, moves, noise))
-        rewards = torch.stack([self._reward(belief, move) for belief, move in zip(beliefs, moves, strict=True)])
+        predicted = [
+            predicted_reward(self.model, belief, move, self.known_reward)
+            for belief, move in zip(beliefs, moves, strict=True)
+        ]
+        rewards = torch.stack(predicted)
         if getattr(self.model, "termination_head", None) is not None:
             rewards = rewards * survival(torch.stack([self.model.termination(belief) for belief in beliefs]))
         return rewards.movedim(0, -1), beliefs[-1]

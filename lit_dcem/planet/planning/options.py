@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from lit_dcem.planet.planning.precision import PRECISIONS, Precision
 from lit_dcem.solvers.search import Answer
@@ -30,6 +31,10 @@ class PlannerOptions:
             float32.
         compile: compile imagination with `torch.compile`, on a GPU with CUDA graphs. The first plan takes half a
             minute longer.
+        known_reward: plan for this reward of the observation after an action, as the model predicts it in the
+            environment's units, and of the action: ``(observation [..., O], action [..., A]) -> reward [...]``. In a
+            config it is a path, such as ``my_rewards.speed``. By default plans are for the reward that the model has
+            learned. A value still counts the environment's own rewards.
 
     Raises:
         ValueError: an option that is not one of its choices.
@@ -41,6 +46,7 @@ class PlannerOptions:
     sample: bool = True
     precision: Precision = "auto"
     compile: bool = False
+    known_reward: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("answer", get_args(Answer)), ("precision", PRECISIONS)):
@@ -49,3 +55,5 @@ class PlannerOptions:
         for name in ("warm_start", "keep_plans", "sample", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)}.")
+        if not (self.known_reward is None or callable(self.known_reward)):
+            raise ValueError(f"known_reward must be a function of observations and actions, got {self.known_reward}.")

@@ -212,7 +212,7 @@ class ModelPlanner(nn.Module, ABC):
         return objective
 
     def _imagine(self, problem: Problem) -> Imagine:
-        return self._imagination.of(problem, self.value, self.options.precision)
+        return self._imagination.of(problem, self.value, self.options)
 
     def _plan(self, problem: Problem, solution: Solution) -> Float[Tensor, "envs horizon action"]:
         return self.decode(self.search.answer_of(solution), problem.belief, problem.rest)
