@@ -59,6 +59,8 @@ maximum_signature_line_length = 88
 html_theme = "furo"
 html_title = "lit-dcem"
 html_extra_path = ["_site"]
+html_static_path = ["_static"]
+html_css_files = ["formulas.css"]
 
 
 def setup(app: Any) -> None:

@@ -56,7 +56,7 @@ def dcem(
         w_i = \mathrm{sigmoid}\left(\frac{s_i + \nu}{\tau}\right), \qquad \sum_i w_i = k
 
     .. math:: \mu_\mathrm{new} = \frac{1}{k} \sum_i w_i x_i, \qquad
-        \sigma^2_\mathrm{new} = \max\left(\sigma_\mathrm{min}^2,\
+        \sigma^2_\mathrm{new} = \max\left(\sigma_\mathrm{min}^2,\;
         \frac{1}{k} \sum_i w_i (x_i - \mu_\mathrm{new})^2\right)
 
     The scores s standardize the values (sd divides by N). The deviation sigma_min is ``min_std``, but at least 3e-10 in
@@ -149,7 +149,7 @@ def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any)
     r"""`dcem` with the hard top-k (``temperature=0``): the refit is to the set E of the k candidates of least value.
 
     .. math:: \mu_\mathrm{new} = \frac{1}{k} \sum_{i \in E} x_i, \qquad
-        \sigma^2_\mathrm{new} = \max\left(\sigma_\mathrm{min}^2,\
+        \sigma^2_\mathrm{new} = \max\left(\sigma_\mathrm{min}^2,\;
         \frac{1}{k} \sum_{i \in E} (x_i - \mu_\mathrm{new})^2\right)
 
     It takes the other options of `dcem`.

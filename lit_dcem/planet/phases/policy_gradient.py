@@ -39,7 +39,7 @@ class PolicyGradient(nn.Module):
     .. math:: A_t = \sum_{i \ge 0} (\gamma \lambda)^i \left(r_{t+i} + \gamma V_{t+i+1} - V_{t+i}\right), \qquad
         \rho_t = \frac{\pi(u_t)}{\pi_\mathrm{old}(u_t)}, \qquad \pi = \mathcal{N}(\hat u, \mathrm{std}^2)
 
-    .. math:: \mathrm{loss} = -\mathrm{mean}\
+    .. math:: \mathrm{loss} = -\mathrm{mean}\;
         \min\left(\rho_t A_t,\ \mathrm{clip}(\rho_t, 1 - \epsilon, 1 + \epsilon)\, A_t\right)
         + \frac{c}{2}\, \mathrm{mean}\, (V_t - G_t)^2
 
