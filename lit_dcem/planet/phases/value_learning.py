@@ -97,9 +97,9 @@ class ValueLearning(nn.Module):
     .. math:: G_t = r_{t+1} + \gamma \left((1 - \lambda) V'_{t+1} + \lambda G_{t+1}\right), \qquad
         \mathrm{loss} = \mathrm{mean}\ \tfrac12 \left(\frac{V_t - G_t}{\mathrm{scale}}\right)^2
 
-    Targets are `lambda_returns` of a slow copy V' of the ensemble, each network's its own. The value is fitted to them at
-    posteriors and, with the same target, at samples of priors up to ``imagined_steps`` later: what a search asks about.
-    No gradient reaches the world model.
+    Targets are `lambda_returns` of V', a slow copy of the ensemble, each network's its own. The value is fitted to them
+    at posteriors and, with the same target, at samples of priors up to ``imagined_steps`` later: what a search asks
+    about. No gradient reaches the world model.
 
     A value that is wrong somewhere ruins a search, which goes there. So it weighs as much as it explains: on episodes
     that it is not trained on, the variance of the discounted returns-to-go that its estimate explains from beliefs
