@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from math_core import LatexToMathML
+from math_core import LatexError, LatexToMathML
+from sphinx.util.logging import getLogger
 
 from lit_dcem import __version__
 
@@ -69,9 +70,13 @@ def setup(app: Any) -> None:
 
 
 def visit_math(translator: Any, node: Any) -> None:
-    """Write a formula; one that is not LaTeX ends the build with an error that shows it."""
+    """Write a formula as MathML, or warn that it is not LaTeX."""
     is_block = isinstance(node, nodes.math_block)
     tag = "div" if is_block else "span"
-    formula = LatexToMathML().convert_with_local_state(node.astext(), displaystyle=is_block)
+    try:
+        formula = LatexToMathML(fancy_error=False).convert_with_local_state(node.astext(), displaystyle=is_block)
+    except LatexError as error:
+        getLogger(__name__).warning("A formula must be LaTeX, got %s (%s).", node.astext(), error, location=node)
+        formula = ""
     translator.body.append(f'<{tag} class="math notranslate nohighlight">{formula}</{tag}>')
     raise nodes.SkipNode

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,10 +18,10 @@ from urllib.request import urlopen
 
 from PIL import Image
 
-PAGE = "?darkMode=false&smoothing=0.6&tagFilter=train%2Fcost%7Cval%2F#timeseries"
+PAGE = "?darkMode=false&forceSVG=true&smoothing=0.6&tagFilter=train%2Fcost%7Cval%2F#timeseries"
 WINDOW = (1540, 1010)
-SHOWN = (0, 0, 1275, 1010)
-"""of the window, without the settings at its right"""
+SHOWN = (312, 112, 1272, 960)
+"""of the window: four cards, without the runs at the left and the settings at the right"""
 PATIENCE = 120
 """seconds to wait for TensorBoard"""
 
@@ -57,7 +56,7 @@ def draw(address: str, out: Path) -> None:
         shot = Path(folder, "shot.png")
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=60000"]
         options += [f"--window-size={WINDOW[0]},{WINDOW[1]}", f"--screenshot={shot}", f"--user-data-dir={folder}"]
-        subprocess.run([shutil.which("chromium") or "chromium", *options, address + PAGE], check=True)
+        subprocess.run(["chromium", *options, address + PAGE], check=True, capture_output=True)
         Image.open(shot).crop(SHOWN).convert("RGB").quantize(64).save(out, optimize=True)
 
 
