@@ -1,14 +1,9 @@
 """The cartpole of section 5.2 of the paper: differentiable dynamics and cost, for any batch of states.
 
 A state is (x, dx, cos th, sin th, w): cart position [m] and velocity [m/s], pole angle th with 0 upright, and angular
-velocity w [rad/s]. An action is one force on the cart [N], which the dynamics clamp. With M the mass of cart and pole::
-
-    a     = (force + m l w^2 sin th) / M
-    alpha = (g sin th - a cos th) / (l (4/3 - m cos^2 th / M))
-    acc   = a - m l alpha cos th / M
-    x' = x + dt dx,  dx' = dx + dt acc,  th' = th + dt w,  w' = w + dt alpha     (explicit Euler)
-
-The reward of a step is taken at the state before the action, with the action as given, not as clamped.
+velocity w [rad/s]. An action is one force on the cart [N], which the dynamics clamp. `step` has the equations, with M
+the mass of cart and pole, in explicit Euler. The reward of a step is taken at the state before the action, with the
+action as given, not as clamped.
 """
 
 from __future__ import annotations
@@ -47,7 +42,15 @@ _MOTION = Motion(
 
 
 def step(state: Float[Tensor, "*batch 5"], force: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 5"]:
-    """The state one time step later."""
+    r"""The state one time step later, with the force clamped to 100 N either way.
+
+    .. math:: a = \frac{\mathrm{force} + m l w^2 \sin \theta}{M}, \qquad
+        \alpha = \frac{g \sin \theta - a \cos \theta}{l \left(\frac43 - \frac{m \cos^2 \theta}{M}\right)}
+
+    .. math:: x \gets x + \Delta t\, \dot x, \qquad
+        \dot x \gets \dot x + \Delta t \left(a - \frac{m l \alpha \cos \theta}{M}\right), \qquad
+        \theta \gets \theta + \Delta t\, w, \qquad w \gets w + \Delta t\, \alpha
+    """
     x, dx, cos, sin, w = state.unbind(-1)
     acc, alpha = _accelerations(cos, sin, TIME_STEP * w, _push(force))
     angle = torch.atan2(sin, cos) + TIME_STEP * w
@@ -56,7 +59,10 @@ def step(state: Float[Tensor, "*batch 5"], force: Float[Tensor, "*batch"]) -> Fl
 
 
 def reward(state: Float[Tensor, "*batch 5"], force: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """``cos th - 0.1 x^2 - 1e-5 force^2``, at the state before the step."""
+    r"""The reward of a step, at the state before it, with the force as given.
+
+    .. math:: \cos \theta - 0.1\, x^2 - 10^{-5}\, \mathrm{force}^2
+    """
     x, _, cos, _, _ = state.unbind(-1)
     return cos - POSITION_COST * x.square() - FORCE_COST * force.square()
 
@@ -64,7 +70,9 @@ def reward(state: Float[Tensor, "*batch 5"], force: Float[Tensor, "*batch"]) -> 
 def rollout_cost(
     state: Float[Tensor, "*batch 5"], actions: Float[Tensor, "*batch candidates horizon"]
 ) -> Float[Tensor, "*batch candidates"]:
-    """Minus the summed rewards of N candidate sequences of H forces for each state, in the state's precision.
+    r"""Minus the summed rewards of N candidate sequences of H forces for each state, in the state's precision.
+
+    .. math:: C(u) = \sum_{t=0}^{H-1} \left(0.1\, x_t^2 - \cos \theta_t + 10^{-5} u_t^2\right)
 
     What `step` and `reward` give in a loop, several times faster: time counts in steps, so that Euler needs no factors,
     the coordinates stay apart, and the last force costs but moves nothing that is rewarded.
@@ -96,7 +104,7 @@ def _push(force: Tensor) -> Tensor:
 
 
 def _accelerations(cos: Tensor, sin: Tensor, w: Tensor, push: Tensor) -> tuple[Tensor, Tensor]:
-    """``(acc, alpha)`` of the module's equations with the time in steps: w in rad per step, all else per step^2."""
+    """``(acc, alpha)`` of the equations of `step` with the time in steps: w in rad per step, all else per step^2."""
     a = torch.addcmul(push, w * w, sin, value=_MOTION.lever)
     inertia = torch.rsub(cos * cos, _MOTION.full, alpha=_MOTION.lever)
     alpha = torch.addcmul(_MOTION.gravity * sin, a, cos, value=-1) / inertia

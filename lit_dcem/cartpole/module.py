@@ -32,11 +32,14 @@ PAPER_SEARCH = {"num_candidates": 100, "num_elites": 10, "num_iterations": 10}
 
 
 class CartpoleEmbedding(pl.LightningModule):
-    """Searches a latent space for the cheapest decoded forces, and trains the decoder on the cost of the answer.
+    r"""Searches a latent space for the cheapest decoded forces, and trains the decoder on the cost of the answer.
 
-    Algorithm "learning an embedded control space with DCEM": z_hat = argmin over z of C(z; state), by DCEM, where C is
-    the cost of the rollout under the decoded forces; then a gradient step on C(z_hat) through the whole search. At
-    temperature 0 the search has no derivative, and the gradient is that of the cost at z_hat alone.
+    .. math:: \hat z = \arg\min_z C(z), \qquad u = \mathrm{decoder}(z), \qquad
+        C(z) = \sum_{t=0}^{H-1} \left(0.1\, x_t^2 - \cos \theta_t + 10^{-5} u_t^2\right)
+
+    Algorithm "learning an embedded control space with DCEM": the argmin, by DCEM, where C is the cost of the rollout
+    under the decoded forces; then a gradient step on the cost of the answer through the whole search. At temperature 0
+    the search has no derivative, and the gradient is that of the cost at the answer alone.
 
     Called with states ``[B, 5]`` it is a planner: it returns the forces ``[B, H]``. Logs ``train/cost`` and:
 

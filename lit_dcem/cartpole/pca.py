@@ -20,7 +20,11 @@ CHUNK = 250
 
 
 class PCAPlanner(CartpolePlanner):
-    """Plans by a grid search over the box that holds the principal scores of an expert's solutions.
+    r"""Plans by a grid search over the box that holds the principal scores of an expert's solutions.
+
+    With the middle c of the box, half its widths s, and the d components as rows of W:
+
+    .. math:: \hat z = \arg\min_{z \in \mathrm{grid}} C\left(c + (z \odot s) W\right)
 
     The PCA is fitted on first use (a minute for 10,000 solutions of the paper's expert), or read from a file:
     ``torch.save(planner.state_dict(), path)`` writes one. Planning itself is deterministic.

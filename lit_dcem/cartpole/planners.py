@@ -28,7 +28,9 @@ class CartpolePlanner(nn.Module, ABC):
 
 
 class FullSpacePlanner(CartpolePlanner):
-    """Searches the H forces for the cheapest rollout, from zero mean; at ``temperature: 0`` by CEM, as in the paper.
+    r"""Searches the H forces for the cheapest rollout, from zero mean; at ``temperature: 0`` by CEM, as in the paper.
+
+    .. math:: \hat u = \arg\min_u \sum_{t=0}^{H-1} \left(0.1\, x_t^2 - \cos \theta_t + 10^{-5} u_t^2\right)
 
     Args:
         solver: searches the forces.

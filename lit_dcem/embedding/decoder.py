@@ -17,7 +17,9 @@ EDGE = 1e-4
 
 
 class ActionDecoder(nn.Module):
-    """Multi-layer perceptron from z to H actions of A numbers, squashed to their bounds by a sigmoid.
+    r"""Multi-layer perceptron from z to H actions of A numbers, squashed to their bounds l and u by a sigmoid.
+
+    .. math:: \mathrm{actions}(z) = l + (u - l)\, \mathrm{sigmoid}(\mathrm{MLP}(z))
 
     Weights start as N(0, (init_scale * 2 / sqrt(fan_in + fan_out))^2), biases at 0. With ``init_scale=1`` an untrained
     decoder hardly leaves the middle of the bounds (figure 7).

@@ -14,7 +14,12 @@ from lit_dcem.solvers.types import Objective, Solution
 
 @dataclass(frozen=True)
 class EmbeddingLoss:
-    """Weighted mean cost of the answer of a search (the paper's loss), of its best candidate, and of its elites.
+    r"""Weighted mean cost of the answer of a search (the paper's loss), of its best candidate, and of its elites.
+
+    With the weights a, b and e, the answer, the best point and the set E of all elites:
+
+    .. math:: \mathrm{loss} = \frac{1}{a + b + e} \left(a\, C(\hat z) + b\, C(z_\mathrm{best}) +
+        \frac{e}{|E|} \sum_{z \in E} C(z)\right)
 
     Gradients reach the objective's parameters at each of these points. For the answer they also pass through the
     search, if it has a graph; the best candidate and the elites are constants. The answer alone trains the decoder at

@@ -26,7 +26,14 @@ Batch = tuple[Tensor, Tensor]
 
 
 class EnergyRegression(pl.LightningModule):
-    """Predicts by minimising a learned energy, and trains the energy on the squared error of the prediction.
+    r"""Predicts by minimising a learned energy, and trains the energy on the squared error of the prediction.
+
+    .. math:: \hat y(x) = \arg\min_y E(x, y), \qquad
+        \mathrm{loss} = \frac{1}{B} \sum_{b=1}^B \left(\hat y(x_b) - y_b\right)^2
+
+    The argmin is the answer of the solver. With several outputs, the loss is the mean over these, too. With more
+    ``loss_iterations``, it is a weighted mean over the last inner iterations; j before the last, the weight is in
+    proportion to ``loss_discount ** j``.
 
     Logs ``train/loss``, ``val/mse`` (over all points, by ``solver``) and ``val/mse_n``, the same after n inner
     iterations. A prediction starts from y = 0.

@@ -47,12 +47,23 @@ def dcem(
     require_finite: bool = False,
     generator: torch.Generator | None = None,
 ) -> Solution:
-    """Minimise ``objective`` for each problem of a batch by sampling, and let gradients through the minimiser.
+    r"""Minimise ``objective`` for each problem of a batch by sampling, and let gradients through the minimiser.
 
-    Each iteration draws candidates from a Gaussian, weights them by `lml` of minus their values, and refits mean and
-    variance to the weighted candidates (section 3 of the paper). Gradients reach whatever the objective depends on,
-    ``mean``, ``std`` and ``temperature``. Problems are independent of each other. Half precision
-    ``mean`` and ``std`` are widened to float32.
+    Each iteration draws N candidates from a Gaussian, weights them by `lml` of minus their values, and refits mean and
+    variance to the weighted candidates (section 3 of the paper):
+
+    .. math:: x_i = \mu + \sigma \epsilon_i, \qquad s_i = -\frac{f(x_i) - \bar f}{\mathrm{sd}(f)}, \qquad
+        w_i = \mathrm{sigmoid}\left(\frac{s_i + \nu}{\tau}\right), \qquad \sum_i w_i = k
+
+    .. math:: \mu_\mathrm{new} = \frac{1}{k} \sum_i w_i x_i, \qquad
+        \sigma^2_\mathrm{new} = \max\left(\sigma_\mathrm{min}^2,\;
+        \frac{1}{k} \sum_i w_i (x_i - \mu_\mathrm{new})^2\right)
+
+    The scores s standardize the values (sd divides by N). The deviation sigma_min is ``min_std``, but at least 3e-10 in
+    float32. Momentum follows the refit, then the mean is clamped to the bounds, as the candidates are.
+
+    Gradients reach whatever the objective depends on, ``mean``, ``std`` and ``temperature``. Problems are independent
+    of each other. Half precision ``mean`` and ``std`` are widened to float32.
 
     A candidate is broken if it, or its value, is NaN or infinite: it gets weight 0 and gradient 0. If all candidates
     of an iteration are broken, the problem keeps its distribution. If all candidates of all iterations are broken, the
@@ -135,12 +146,23 @@ def dcem(
 
 
 def cem(objective: Objective, mean: Tensor, std: float | Tensor, **options: Any) -> Solution:
-    """`dcem` with the hard top-k (``temperature=0``). It takes the other options of `dcem`."""
+    r"""`dcem` with the hard top-k (``temperature=0``): the refit is to the set E of the k candidates of least value.
+
+    .. math:: \mu_\mathrm{new} = \frac{1}{k} \sum_{i \in E} x_i, \qquad
+        \sigma^2_\mathrm{new} = \max\left(\sigma_\mathrm{min}^2,\;
+        \frac{1}{k} \sum_{i \in E} (x_i - \mu_\mathrm{new})^2\right)
+
+    It takes the other options of `dcem`.
+    """
     return dcem(objective, mean, std, temperature=0.0, **options)
 
 
 class DCEM(SamplingSolver):
-    """`dcem` as a module that stores its options, which are described there.
+    r"""`dcem` as a module that stores its options, which are described there.
+
+    Called with an objective f, mean and standard deviation, it approximates the minimiser within the bounds l and u:
+
+    .. math:: \hat x \approx \arg\min_{l \le x \le u} f(x)
 
     The attribute ``options`` maps the name of every option to its value. NumPy values are stored as Python ones.
 
@@ -181,7 +203,7 @@ class DCEM(SamplingSolver):
 
     @property
     def temperature(self) -> float | Tensor:
-        """Of the soft top-k; 0 for the hard one."""
+        """Of the soft top-k, tau in ``w_i = sigmoid((s_i + nu) / tau)``; 0 for the hard one."""
         return self.options["temperature"]
 
     @property

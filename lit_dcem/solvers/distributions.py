@@ -73,7 +73,10 @@ def shares_of(weights: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
 
 @dataclass(frozen=True)
 class Gaussian(Distribution):
-    """Independent normal numbers, fitted by maximum likelihood (section 3 of the paper).
+    r"""Independent normal numbers, fitted by maximum likelihood (section 3 of the paper).
+
+    .. math:: \mu_\mathrm{new} = \sum_i \frac{w_i}{W} x_i, \qquad W = \sum_i w_i, \qquad
+        \sigma^2_\mathrm{new} = \max\left(\sigma_\mathrm{min}^2,\ \sum_i \frac{w_i}{W} (x_i - \mu_\mathrm{new})^2\right)
 
     Args:
         min_std: lower bound of the standard deviation after a fit.

@@ -28,7 +28,10 @@ class Factored(NamedTuple):
 
 @dataclass(frozen=True)
 class FullGaussian(Distribution):
-    """Normal numbers with correlations, fitted by maximum likelihood: CEM with a full covariance.
+    r"""Normal numbers with correlations, fitted by maximum likelihood: CEM with a full covariance.
+
+    .. math:: \mu_\mathrm{new} = \sum_i \frac{w_i}{W} x_i, \qquad W = \sum_i w_i, \qquad
+        \Sigma_\mathrm{new} = \sum_i \frac{w_i}{W} (x_i - \mu_\mathrm{new}) (x_i - \mu_\mathrm{new})^\top
 
     The estimate from k elites has rank k - 1 at most, so with fewer elites than D + 1 the search loses directions; then
     use momentum, or `CMA`, which needs few candidates.

@@ -25,7 +25,9 @@ def unrolled_gd(
     upper: Bound = None,
     trace: bool = False,
 ) -> Solution:
-    """Take ``num_steps`` steps of gradient descent on ``objective``, and let gradients through all of them.
+    r"""Take ``num_steps`` steps of gradient descent on ``objective``, and let gradients through all of them.
+
+    .. math:: x_{t+1} = \mathrm{clamp}\left(x_t - \eta \nabla f(x_t),\ l,\ u\right), \qquad t = 0, \ldots, T - 1
 
     The outer derivative uses second derivatives of the objective, by torch's double backward. With gradients disabled,
     the same steps are taken without a graph. Problems are independent of each other: ``best`` is NaN where no value is
@@ -67,7 +69,9 @@ def unrolled_gd(
 
 
 class UnrolledGD(Solver):
-    """`unrolled_gd` as a module that stores its options. NumPy values are stored as Python ones.
+    r"""`unrolled_gd` as a module that stores its options. NumPy values are stored as Python ones.
+
+    .. math:: x_{t+1} = \mathrm{clamp}\left(x_t - \eta \nabla f(x_t),\ l,\ u\right)
 
     Args:
         num_steps: number of steps, at least 0.

@@ -20,9 +20,11 @@ def lml(scores: Float[Tensor, "*batch n"], k: int, temperature: float | Tensor =
 
     .. math:: \arg\max_{0 < y < 1,\ \sum_i y_i = k} \ \sum_i s_i y_i + \tau H_b(y)
 
-    ``H_b`` is the sum of binary entropies. The solution is ``y_i = sigmoid((scores_i + nu) / temperature)`` with the
-    one ``nu`` that makes the weights sum to k. As the temperature goes to 0 the weights become the hard top-k, as it
-    grows they become k / n.
+    ``H_b`` is the sum of binary entropies. With the one ``nu`` that makes the weights sum to k, the solution is
+
+    .. math:: y_i = \sigma\left(\frac{s_i + \nu}{\tau}\right), \qquad \sigma(a) = \frac{1}{1 + e^{-a}}
+
+    As the temperature goes to 0 the weights become the hard top-k, as it grows they become k / n.
 
     A score that is NaN or infinite (of either sign) marks a broken candidate, which gets weight 0 and gradient 0. If a
     row has fewer than k finite scores, each of them gets weight 1. A row without a finite score becomes NaN; other rows
@@ -52,7 +54,9 @@ def lml(scores: Float[Tensor, "*batch n"], k: int, temperature: float | Tensor =
 
 
 class LML(nn.Module):
-    """`lml` as a module that holds ``k`` and ``temperature``.
+    r"""`lml` as a module that holds ``k`` and ``temperature``.
+
+    .. math:: y_i = \sigma\left(\frac{s_i + \nu}{\tau}\right), \qquad \sum_i y_i = k
 
     Raises:
         ValueError: k or temperature out of range.

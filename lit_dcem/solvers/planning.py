@@ -72,7 +72,10 @@ class Plan:
 
 
 class Planner(nn.Module):
-    """Plans for B problems at once with a solver, in any `PlanningModel`: ``planner(state, memory) -> Plan``.
+    r"""Plans for B problems at once with a solver, in any `PlanningModel`: ``planner(state, memory) -> Plan``.
+
+    .. math:: \hat u = \arg\max_u \sum_{t=0}^{H-1} \gamma^t r(s_t, u_t) + \gamma^H V(s_H), \qquad
+        s_{t+1} = \mathrm{step}(s_t, u_t)
 
     Gradients flow through the search to whatever the models depend on, if grad is enabled and the solver is
     differentiable. Models, ``value`` and ``proposals`` that are modules are submodules of the planner.

@@ -16,7 +16,10 @@ from lit_dcem.solvers.weights import LogRank, Softmax, TopK
 
 
 def mppi(temperature: float | Tensor = 1.0, **options: Any) -> Minimizer:
-    """Model predictive path integral control (Williams et al. 2017): a softmax mean, with a fixed standard deviation.
+    r"""Model predictive path integral control (Williams et al. 2017): a softmax mean, with a fixed standard deviation.
+
+    .. math:: x_i = \mu + \sigma \epsilon_i, \qquad
+        w_i = \frac{\exp(-f(x_i) / \tau)}{\sum_j \exp(-f(x_j) / \tau)}, \qquad \mu_\mathrm{new} = \sum_i w_i x_i
 
     Differentiable, in the temperature, too. The weights go by the values as they are.
 

@@ -63,7 +63,9 @@ class TopK(Weighting):
 
 @dataclass(frozen=True)
 class SoftTopK(Weighting):
-    """The LML projection, a soft top-k: DCEM (section 3 of the paper).
+    r"""The LML projection, a soft top-k: DCEM (section 3 of the paper).
+
+    .. math:: w_i = \mathrm{sigmoid}\left(\frac{s_i + \nu}{\tau}\right), \qquad \sum_i w_i = k
 
     Args:
         num_elites: k; the weights, each from 0 to 1, sum to it.
@@ -86,7 +88,9 @@ class SoftTopK(Weighting):
 
 @dataclass(frozen=True)
 class Softmax(Weighting):
-    """Weights in proportion to ``exp(score / temperature)``: MPPI (Williams et al. 2017, information theoretic MPC).
+    r"""Weights in proportion to ``exp(score / temperature)``: MPPI (Williams et al. 2017, information theoretic MPC).
+
+    .. math:: w_i = \frac{\exp(s_i / \tau)}{\sum_j \exp(s_j / \tau)}
 
     Args:
         temperature: divides the scores; a tensor, which may be learned, must broadcast against ``[B, 1]``.
@@ -110,7 +114,10 @@ class Softmax(Weighting):
 
 @dataclass(frozen=True)
 class LogRank(Weighting):
-    """Weight ``log(k + 1/2) - log(rank)`` for the k best candidates, scaled to sum to k. No gradient passes.
+    r"""Weight ``log(k + 1/2) - log(rank)`` for the k best candidates, scaled to sum to k. No gradient passes.
+
+    .. math:: w_r = k \frac{\log(k + 1/2) - \log r}{\sum_{j=1}^k \left(\log(k + 1/2) - \log j\right)},
+        \qquad r = 1, \ldots, k
 
     The weights of CMA-ES (Hansen 2016, arXiv:1604.00772, table 1). Ranks need no standardized scores; with
     ``standardize=False``, no differences are lost in rounding.

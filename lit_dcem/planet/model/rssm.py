@@ -22,7 +22,10 @@ from lit_dcem.planet.model.mlp import MLP
 
 
 class RSSM(nn.Module):
-    """A recurrent model with a deterministic state h and a stochastic state x, which observations correct.
+    r"""A recurrent model with a deterministic state h and a stochastic state x, which observations correct.
+
+    .. math:: h_t = \mathrm{GRU}(h_{t-1}, \mathrm{input}(x_{t-1}, u_t)), \qquad x_t \sim \mathrm{prior}(h_t)
+        \quad \text{or} \quad x_t \sim \mathrm{posterior}(h_t, o_t)
 
     With action u and observation o; batch dimensions come before the sizes shown::
 

@@ -11,7 +11,9 @@ from lit_dcem.planet.model.mlp import MLP
 
 
 class ValueHead(nn.Module):
-    """Expected discounted sum of the rewards that follow a belief (section 5.3 of the paper: the value of PPO).
+    r"""Expected discounted sum of the rewards that follow a belief (section 5.3 of the paper: the value of PPO).
+
+    .. math:: V(h_t, x_t) \approx \mathbb{E} \sum_{i \ge 0} \gamma^i r_{t+1+i}
 
     Args:
         deter_dim: size of h, as in the world model (paper: 200).
@@ -53,7 +55,9 @@ class ValueHead(nn.Module):
 
 
 class ValueEnsemble(nn.Module):
-    """Several value networks, whose minimum is a planner's estimate of the return after its horizon (`ModelPlanner`).
+    r"""Several value networks, whose minimum is a planner's estimate of the return after its horizon (`ModelPlanner`).
+
+    .. math:: V(h, x) = \min_i V_i(h, x)
 
     A search is drawn to where a network overestimates. Where there is little data the networks disagree, and their
     minimum is less likely to be too high. ``weight`` multiplies the estimate in a plan: it is 0 at first, and whoever

@@ -36,7 +36,7 @@ class WorldModelLoss:
 
 
 class WorldModel(nn.Module):
-    """RSSM with heads for observations and rewards: Gaussians of unit variance, whose means are MLPs of the belief.
+    r"""RSSM with heads for observations and rewards: Gaussians of unit variance, whose means are MLPs of the belief.
 
     For tasks that end by themselves, set ``termination_weight`` above 0: a third head then predicts whether the task is
     over, and imagined rewards stop there (`lit_dcem.planet.planning.imagination`). Without it, imagination continues
@@ -45,10 +45,13 @@ class WorldModel(nn.Module):
     Observations come and are predicted in the environment's units; `scale` converts them to those of the networks, in
     which the loss is measured.
 
-    The loss is minus the variational bound of PlaNet (arXiv 1811.04551, eq. 3 and 6), with h and x as in `RSSM`::
+    The loss is minus the variational bound of PlaNet (arXiv 1811.04551, eq. 3 and 6), with h and x as in `RSSM`. It is
+    the mean over steps and sequences of
 
-        weights . ( 1/2 |o - observation(h, x)|^2,  1/2 (r - reward(h, x))^2,  max(free_nats, KL(posterior || prior)) )
+    .. math:: \frac{a}{2} \left\| o - \hat o(h, x) \right\|^2 + \frac{b}{2} \left(r - \hat r(h, x)\right)^2 +
+        c\, \max\left(\mathrm{free},\ \mathrm{KL}(\mathrm{posterior} \,\|\, \mathrm{prior})\right)
 
+    with the weights a, b and c of observation, reward and KL; a termination head adds its cross-entropy.
     Free nats are applied as in PlaNet's public code: to the KL of each step of each sequence, summed over the
     dimensions of x, before the mean over steps and sequences. A step with a smaller KL has no gradient.
 

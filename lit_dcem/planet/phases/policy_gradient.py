@@ -31,7 +31,17 @@ class PolicyGradientLoss(NamedTuple):
 
 
 class PolicyGradient(nn.Module):
-    """Value network and losses of PPO for a Gaussian around planned actions (section 5.3 of the paper, phase 3).
+    r"""Value network and losses of PPO for a Gaussian around planned actions (section 5.3 of the paper, phase 3).
+
+    The policy draws actions u around the first action of each plan. In the loss, the advantages A are standardized;
+    the returns are G = A + V with the advantages as they are:
+
+    .. math:: A_t = \sum_{i \ge 0} (\gamma \lambda)^i \left(r_{t+i} + \gamma V_{t+i+1} - V_{t+i}\right), \qquad
+        \rho_t = \frac{\pi(u_t)}{\pi_\mathrm{old}(u_t)}, \qquad \pi = \mathcal{N}(\hat u, \mathrm{std}^2)
+
+    .. math:: \mathrm{loss} = -\mathrm{mean}\;
+        \min\left(\rho_t A_t,\ \mathrm{clip}(\rho_t, 1 - \epsilon, 1 + \epsilon)\, A_t\right)
+        + \frac{c}{2}\, \mathrm{mean}\, (V_t - G_t)^2
 
     Args:
         value: of a belief; its sizes must be those of the world model.

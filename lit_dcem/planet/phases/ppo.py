@@ -19,11 +19,12 @@ def generalized_advantages(
     discount: float = 0.99,
     gae_lambda: float = 0.95,
 ) -> Float[Tensor, " time *batch"]:
-    """Generalised advantage estimates (GAE, eq. 16), in which an end of the task is not a limit of time.
+    r"""Generalised advantage estimates (GAE, eq. 16), in which an end of the task is not a limit of time.
 
-    ``delta_t = r_t + discount * V(s_t+1) - V(s_t)``, summed with weights ``(discount * gae_lambda) ** k`` over the
-    steps that follow in the same episode. After ``terminated`` nothing follows, and V(s_t+1) counts as 0; after
-    ``truncated`` (or where the tensors end) V(s_t+1) stands for what would have followed.
+    .. math:: A_t = \sum_{i \ge 0} (\gamma \lambda)^i \delta_{t+i}, \qquad \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)
+
+    The sum is over the steps that follow in the same episode. After ``terminated`` nothing follows, and V(s_t+1) counts
+    as 0; after ``truncated`` (or where the tensors end) V(s_t+1) stands for what would have followed.
 
     Args:
         rewards: of step t.
@@ -77,7 +78,10 @@ def clipped_policy_loss(
     counts: Bool[Tensor, "*batch"],
     clip: float = 0.2,
 ) -> PolicyLoss:
-    """Minus the mean of ``min(ratio * advantage, clip(ratio, 1 - clip, 1 + clip) * advantage)`` over what counts.
+    r"""PPO's clipped objective (eq. 7), negated, as a mean over what counts.
+
+    .. math:: -\mathrm{mean}\ \min\left(\rho_t A_t,\ \mathrm{clip}(\rho_t, 1 - \epsilon, 1 + \epsilon)\, A_t\right),
+        \qquad \rho_t = \frac{\pi(u_t)}{\pi_\mathrm{old}(u_t)}
 
     Args:
         log_densities: of the actions taken, under the policy as it is; gradients go through these.
@@ -99,7 +103,10 @@ def clipped_policy_loss(
 def value_loss(
     values: Float[Tensor, "*batch"], returns: Float[Tensor, "*batch"], counts: Bool[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
-    """Half the mean squared error of the values over what counts."""
+    r"""Half the mean squared error of the values over what counts.
+
+    .. math:: \frac{1}{2n} \sum_t \left(V_t - G_t\right)^2
+    """
     return 0.5 * mean_of((values - returns).square(), counts)
 
 

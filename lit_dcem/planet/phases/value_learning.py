@@ -29,11 +29,11 @@ def lambda_returns(
     discount: float = 0.99,
     td_lambda: float = 0.95,
 ) -> Float[Tensor, "*heads time batch"]:
-    """TD(lambda) targets of the value of each row, in sequences that run across the ends of episodes.
+    r"""TD(lambda) targets of the value of each row, in sequences that run across the ends of episodes.
 
-    With reward t that came with row t (Sutton & Barto, 2nd ed., eq. 12.18)::
+    With reward t that came with row t (Sutton & Barto, 2nd ed., eq. 12.18):
 
-        G_t = reward_t+1 + discount * ((1 - td_lambda) * V_t+1 + td_lambda * G_t+1)
+    .. math:: G_t = r_{t+1} + \gamma \left((1 - \lambda) V_{t+1} + \lambda G_{t+1}\right)
 
     Where the next row is first in an episode, or there is none, G is V: the value stands for what was cut off. Where
     the task is over both are 0.
@@ -92,11 +92,14 @@ def imagined_windows(
 
 
 class ValueLearning(nn.Module):
-    """Learns the value of a planner from all that a replay holds, on beliefs as a planner meets them.
+    r"""Learns the value of a planner from all that a replay holds, on beliefs as a planner meets them.
 
-    Targets are `lambda_returns` of a slow copy of the ensemble, each network's its own. The value is fitted to them at
-    posteriors and, with the same target, at samples of priors up to ``imagined_steps`` later: what a search asks about.
-    No gradient reaches the world model.
+    .. math:: G_t = r_{t+1} + \gamma \left((1 - \lambda) V'_{t+1} + \lambda G_{t+1}\right), \qquad
+        \mathrm{loss} = \mathrm{mean}\ \tfrac12 \left(\frac{V_t - G_t}{\mathrm{scale}}\right)^2
+
+    Targets are `lambda_returns` of V', a slow copy of the ensemble, each network's its own. The value is fitted to them
+    at posteriors and, with the same target, at samples of priors up to ``imagined_steps`` later: what a search asks
+    about. No gradient reaches the world model.
 
     A value that is wrong somewhere ruins a search, which goes there. So it weighs as much as it explains: on episodes
     that it is not trained on, the variance of the discounted returns-to-go that its estimate explains from beliefs

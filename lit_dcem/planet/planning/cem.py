@@ -18,7 +18,10 @@ BOUNDS = {"lower": -1.0, "upper": 1.0}
 
 
 class CEMPlanner(ModelPlanner):
-    """Searches for the actions of the next H steps with the highest predicted return, for E environments at once.
+    r"""Searches for the actions of the next H steps with the highest predicted return, for E environments at once.
+
+    .. math:: \hat u = \arg\max_{-1 \le u \le 1} \sum_{t=1}^H \hat r(h_t, x_t), \qquad
+        h_t = \mathrm{GRU}(h_{t-1}, x_{t-1}, u_t), \qquad x_t \sim \mathrm{prior}(h_t)
 
     A point of the search is the actions themselves. With ``warm_start`` the next search begins with these actions
     shifted by one step, and with zero as the last action.

@@ -59,7 +59,11 @@ def imagined_returns(
     value: ValueEnsemble | None = None,
     known_reward: Reward | None = None,
 ) -> Float[Tensor, "envs candidates"]:
-    """Sums of the rewards that the model predicts for the actions, starting from beliefs ``[E, 1, size]``.
+    r"""Sums of the rewards that the model predicts for the actions, starting from beliefs ``[E, 1, size]``.
+
+    With the probability p of the task being over and the weight w of the value V:
+
+    .. math:: \sum_{t=1}^H q_t \hat r_t + q_H w V(h_H, x_H), \qquad q_t = \prod_{i=1}^{t-1} (1 - p_i)
 
     With noise, for each environment or one row for all, the stochastic states are samples; without noise they are
     means. If the model predicts termination, each reward is multiplied by the probability that the task is not over

@@ -17,7 +17,14 @@ from lit_dcem.solvers.sampling_solver import SamplingSolver
 
 
 class LatentPlanner(ModelPlanner):
-    """Searches for the latent vector z whose decoded actions have the highest predicted return.
+    r"""Searches for the latent vector z whose decoded actions have the highest predicted return.
+
+    .. math:: \hat z = \arg\max_z \sum_{t=1}^H \hat r(h_t, x_t), \qquad u = \mathrm{decoder}(z)
+
+    .. math:: h_t = \mathrm{GRU}(h_{t-1}, x_{t-1}, u_t), \qquad x_t \sim \mathrm{prior}(h_t)
+
+    Without ``sample``, x is the prior's mean. With a ``value``, its estimate at the end is added, and with a model that
+    predicts termination, rewards count by the probability that the task is not over.
 
     The decoder is part of the planner and is trained through searches: see `objective`. A decoder with a condition
     sees the belief, h and x in one vector. If the decoder blends in the rest of the last plan, that rest is one of the
