@@ -16,7 +16,7 @@ from lit_dcem.training.curves import FILE, Points, read_curves
 Curve = tuple[ndarray, ndarray]
 """thousands of simulator steps, or PPO steps, in order, and values there: both ``[N]``"""
 Run = Mapping[str, Curve]
-"""a curve for each tag of `PANELS`"""
+"""a curve for each tag of `PANELS`; none for the return of training where no episode has ended yet"""
 
 PANELS = {
     "episode return": {"train/return": "training", "val/return": "evaluation"},
@@ -27,6 +27,8 @@ PANELS = {
 """titles of the panels: what they show, by tag"""
 COUNT, EVALUATED = "train/simulator_steps", "val/simulator_steps"
 RETURNS = ("train/return", "val/return")
+LATER = "train/return"
+"""what a run need not have logged: the episodes of training may be longer than the run"""
 EVENTS = "events.out.tfevents."
 """beginning of the names of TensorBoard's files"""
 
@@ -71,7 +73,7 @@ def read_run(path: Path, number: str = "11") -> Run:
         number: of the figure, for what is raised.
 
     Raises:
-        UsageError: a tag without a finite value.
+        UsageError: a tag without a finite value, other than `LATER`.
     """
     tags = [tag for panel in PANELS.values() for tag in panel]
     curves = _read(path, number, [COUNT, *tags])
@@ -88,12 +90,14 @@ def _read(path: Path, number: str, tags: Sequence[str]) -> dict[str, Curve]:
     logged = _table(path) if path.suffix == ".csv" else _events(path)
     curves = {tag: _merged(logged(tag)) for tag in tags}
     for tag, (updates, _) in curves.items():
-        if not len(updates):
+        if not len(updates) and tag != LATER:
             raise UsageError(f"Figure {number} needs runs that logged {tag}, got none in {path}.")
     updates, counts = curves.pop(tags[0])
     counted = _counted(_merged(logged(EVALUATED))) if tags[0] == COUNT else []
     return {
-        tag: (at if tag in counted else np.interp(at, updates, counts), values) for tag, (at, values) in curves.items()
+        tag: (at if tag in counted else np.interp(at, updates, counts), values)
+        for tag, (at, values) in curves.items()
+        if len(at)
     }
 
 
