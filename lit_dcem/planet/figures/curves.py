@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lit_dcem.planet.figures.logged import PANELS, Curve, Run, logs_of, name_of, read_ppo_run, read_run
 from lit_dcem.training.figure_source import figure
@@ -82,6 +83,7 @@ def ppo_curves(runs: Mapping[str, Sequence[Curve]]) -> Figure:
     for axis, (name, seeds) in zip(panels, runs.items(), strict=True):
         _draw(axis, seeds, "evaluation")
         axis.set(title=_label(name, seeds), xlabel="PPO steps")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("evaluation return")
     return figure
 
