@@ -1,10 +1,12 @@
 """What we release is whole: it works where the checkout is not, says where everything is, and is small."""
 
+import csv
 import os
 import re
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from email.parser import BytesParser
 from pathlib import Path
@@ -38,6 +40,8 @@ wrong: int = solution.mean
 """
 WRONG = len(USER.splitlines())
 """number of its last line, the only one with a mistake"""
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+SWEEP = "{configs: [cartpole, debug], metric: val/cost, grid: {seed_everything: [0, 1]}}"
 
 
 def test_checkpoints_are_small():
@@ -79,27 +83,28 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(built, tmp_path_factory):
-    """``run(*arguments)``: the words of a program of a fresh environment, in a folder outside of the checkout.
+    """``run(program, *arguments)``: the words of a program of a fresh environment, in a folder outside of the checkout.
 
-    The environment has the wheel, and sees the packages of this one, but not the checkout.
+    The environment has the wheel, installed by pip, and sees the packages of this one, but not the checkout.
     """
     folder = tmp_path_factory.mktemp("elsewhere")
+    python = folder / "venv/bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, str(built[0])], check=True)
     (site,) = (folder / "venv/lib").glob("python*/site-packages")
-    with zipfile.ZipFile(built[0]) as wheel:
-        wheel.extractall(site)
     here = [path for path in sys.path if path.endswith("site-packages")]
     (site / "others.pth").write_text("\n".join(here))  # a path in here brings no editable packages of its own
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
 
-    def words(*arguments):
-        line = [str(folder / "venv/bin/python"), *arguments]
+    def words(program, *arguments):
+        line = [str(folder / "venv/bin" / program), *arguments]
         done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    words.folder = folder
+    words.folder, words.environment = folder, environment
     return words
 
 
@@ -128,17 +133,50 @@ def test_the_source_has_what_a_checkout_has(built):
 
 @pytest.mark.slow
 def test_an_installed_wheel_needs_no_checkout(run):
-    where = run("-c", "import lit_dcem, importlib.metadata as m; print(lit_dcem.__file__, m.version('lit-dcem'))")
+    where = run(
+        "python", "-c", "import lit_dcem, importlib.metadata as m; print(lit_dcem.__file__, m.version('lit-dcem'))"
+    )
     assert str(run.folder) in where
-    command = ["-m", "lit_dcem"]
-    run(*command, "figure", "2")
-    assert (run.folder / "figure2.png").stat().st_size > 10_000
-    quiet = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-    run(*command, "fit", "--config", "cartpole", "--config", "debug", *quiet)
+    run("lit-dcem", "fit", "--config", "cartpole", "--config", "debug", *QUIET)
     assert (run.folder / "runs/cartpole/version_0/curves.csv").is_file()
-    assert "CartpoleEmbedding" in run(*command, "evaluate", "--checkpoint", "cartpole_d2_0", "--seeds", "1")
-    run(*command, "export", "cheetah_phase1_fast_0", "small.ckpt")
-    assert "cheetah-run" in run("-c", "from lit_dcem import load_pretrained as l; print(l('cheetah-run').env)")
+    assert "CartpoleEmbedding" in run("lit-dcem", "evaluate", "--checkpoint", "cartpole_d2_0", "--seeds", "1")
+    run("lit-dcem", "export", "cheetah_phase1_fast_0", "small.ckpt")
+    assert run("lit-dcem", "cards", ".").startswith("# Trained weights")
+    assert "cheetah-run" in run(
+        "python", "-c", "from lit_dcem import load_pretrained as l; print(l('cheetah-run').env)"
+    )
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_draws_every_figure(run):
+    words = run("lit-dcem", "figure", "all", "--out", "figures") + run("lit-dcem", "figure", "2")
+    for name in [*(f"figures/figure{number}.png" for number in range(1, 16)), "figure2.png"]:
+        assert name in words.split() and (run.folder / name).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_reproduces_figures(run):
+    assert "949b4a8" in run("lit-dcem", "reproduce")
+    assert run("lit-dcem", "reproduce", "3").endswith("runs/reproduce/figure3.png\n")
+    run("lit-dcem", "reproduce", "2", "--quick", "--out", "again")
+    assert (run.folder / "again/figure2.png").is_file()
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_sweeps(run):
+    """A shipped sweep by its name, which has 27 runs and is stopped; and one of the user's, of shipped configs."""
+    line = [str(run.folder / "venv/bin/lit-dcem"), "sweep", "sweep_cartpole", "--jobs", "1"]
+    process = subprocess.Popen(line, cwd=run.folder, env=run.environment, stderr=subprocess.PIPE, text=True)
+    first = run.folder / "runs/sweep_cartpole/latent_dim=2,temperature=1.0,seed_everything=0/version_0/config.yaml"
+    while process.poll() is None and not first.is_file():
+        time.sleep(0.1)
+    process.terminate()
+    assert "Stopped; the same command resumes the sweep." in process.communicate()[1] and first.is_file()
+    assert len(list(run.folder.glob("runs/sweep_cartpole/*/result.json"))) == 27
+    (run.folder / "mine.yaml").write_text(SWEEP)
+    run("lit-dcem", "sweep", "mine.yaml")
+    with (run.folder / "runs/mine/results.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["done", "done"]
 
 
 @pytest.mark.slow

@@ -23,10 +23,16 @@ def find_shipped(name: str, folder: str) -> str:
         name: such as ``cartpole``, ``cartpole.yaml`` or ``configs/cartpole.yaml``.
         folder: ``checkpoints``, where a run folder here is taken, too, or ``configs``.
     """
-    given = Path(name)
     here = os.path.exists(name) if folder == "checkpoints" else os.path.isfile(name)  # false for what is no path
-    if here or not given.name or given.parent not in (Path(), Path(folder)):
-        return name
+    found = None if here else shipped_file(name, folder)
+    return name if found is None else str(found)
+
+
+def shipped_file(name: str, folder: str) -> Path | None:
+    """The shipped file of a name, see `find_shipped`, whatever is here; None if there is none."""
+    given = Path(name)
+    if not given.name or given.parent not in (Path(), Path(folder)):
+        return None
     path = shipped(folder) / given.name
     places = path, path.with_name(path.name + SUFFIXES[folder])
-    return next((str(path) for path in places if os.path.isfile(path)), name)
+    return next((path for path in places if os.path.isfile(path)), None)

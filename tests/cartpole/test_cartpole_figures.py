@@ -167,6 +167,17 @@ def test_curves_are_means_over_seeds_with_intervals():
     assert (heights.min(), heights.max()) == pytest.approx((-2 - reach, 6 + reach), rel=1e-3)
 
 
+def test_curves_of_less_than_a_decade_have_ticks_and_room():
+    rows = curve_rows({0: [-9.0, -9.5, -10.0, -10.5], 1: [-9.1, -9.6, -10.1, -10.6]})
+    rows = [{**row, "train/loss": row["train/loss"] * 3} for row in rows]
+    figure = curves.learning_curves(rows)
+    training, validation = axes(figure, 2)
+    figure.canvas.draw()
+    assert {"100", "200"} <= {label.get_text() for label in validation.get_xticklabels()}
+    low, high = validation.get_ylim()
+    assert low > -12 and high < -8 and training.get_ylim()[0] < low
+
+
 def test_training_cost_is_smoothed_over_a_tenth():
     rows = curve_rows({0: [float(i % 2) for i in range(40)]})
     training, validation = axes(curves.learning_curves(rows), 2)

@@ -360,6 +360,16 @@ def test_an_interrupt_ends_the_processes(write, tmp_path, monkeypatch):
     assert sorted(recorded) == ["running", "running", "waiting", "waiting"]
 
 
+def test_configs_are_beside_the_sweep_file_or_shipped(write, tmp_path):
+    (tmp_path / "debug.yaml").write_text("trainer: {max_epochs: 3}")
+    ((phase,),) = read_sweep(write(configs=["cartpole", "phase1.yaml", "debug.yaml", "unknown"])).chains
+    assert phase.configs == [
+        CONFIGS / "cartpole.yaml",
+        CONFIGS / "phase1.yaml",
+        *(tmp_path / name for name in ("debug.yaml", "unknown")),
+    ]
+
+
 def test_shipped_sweep_is_27_runs(tmp_path):
     assert len(plan(read_sweep(CONFIGS / "sweep_cartpole.yaml"), tmp_path / "a")) == 27
     assert len(plan(read_sweep(CONFIGS / "sweep_cartpole_gradient.yaml"), tmp_path / "b")) == 192

@@ -86,6 +86,21 @@ def test_values_that_are_not_finite_are_left_out(tmp_path):
     np.testing.assert_allclose(run["train/reward"], [[1.4, 2.2], [1, 2]])
 
 
+def test_a_run_without_a_whole_episode_is_drawn(tmp_path):
+    tags = logged()
+    none = read_run(write(tmp_path / "none", {tag: points for tag, points in tags.items() if tag != "train/return"}))
+    one = read_run(write(tmp_path / "one", {**tags, "train/return": {10: 1.0}}))
+    figure = learning_curves({"none": [none], "one": [one], "both": [none, one]})
+    figure.draw_without_rendering()
+    returns = [axis.lines for axis in figure.axes[::4]]
+    assert [[line.get_label() for line in lines] for lines in returns] == [
+        ["evaluation"],
+        *[["training", "evaluation"]] * 2,
+    ]
+    assert [lines[0].get_marker() for lines in returns] == ["."] * 3  # a line of one point would not be seen
+    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"training", "evaluation"}
+
+
 def test_seeds_are_averaged_and_names_are_rows(tmp_path):
     folders = [tmp_path / name for name in ("a/version_0", "a/version_1", "b/version_0")]
     a, other, b = (
@@ -123,6 +138,7 @@ def test_runs_have_the_name_of_their_config(tmp_path):
     shipped.write_bytes(events.read_bytes())
     assert [name_of(path) for path in (folder, events, tmp_path)] == ["cheetah_phase1"] * 2 + [tmp_path.name]
     assert name_of(shipped) == "walker_phase1_fast"
+    assert name_of(tmp_path / "task=walker-walk,phase=2,seed=0/version_0") == "walker-walk, phase 2"
     assert read_run(logs_of(shipped)).keys() == {"train/return", "val/return", *LOSSES}
 
 

@@ -142,6 +142,8 @@ def test_returns_are_drawn_against_ppo_steps(tmp_path):
     curves = [axis.lines[0].get_xydata().tolist() for axis in figure.axes]
     assert curves == [[[0, 2], [10, 4], [20, 3]], [[0, 9], [5, 8]]]
     assert [len(axis.collections) for axis in figure.axes] == [1, 0]
+    short = ppo_curves({"walker_phase3": [(np.array([1.0, 2.0]), np.array([9.0, 8.0]))]})
+    assert all(tick.is_integer() for tick in short.axes[0].get_xticks())
 
 
 def test_searches_are_drawn_a_row_an_iteration_and_a_column_a_dimension(monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from lit_dcem.cartpole.module import EXPERT_COST
 from lit_dcem.errors import UsageError, require
@@ -103,7 +103,7 @@ def learning_curves(curves: Sequence[Row]) -> Figure:
     """
     sizes, shades = sorted({row["latent_dim"] for row in curves}), colours(curves)
     figure = Figure(figsize=(1 + 3.2 * len(sizes), 5.5), layout="constrained")
-    axes = figure.subplots(2, len(sizes), squeeze=False, sharex=True, sharey=True)
+    axes = figure.subplots(2, len(sizes), squeeze=False, sharex=True, sharey="row")  # training costs spread further
     for column, size in zip(axes.T, sizes, strict=True):
         for temperature, colour in shades.items():
             rows = [row for row in curves if row["latent_dim"] == size and row["temperature"] == temperature]
@@ -113,7 +113,9 @@ def learning_curves(curves: Sequence[Row]) -> Figure:
             _draw_curve(column[1], [_curve(seed, "val/cost") for seed in seeds], colour, label)
         column[0].set_title(f"d = {size:g}")
         column[1].set(xlabel="updates", xscale="log")
-        column[1].xaxis.set_minor_formatter(NullFormatter())
+        column[1].xaxis.set(
+            major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator()
+        )
     for axis, name in zip(axes[:, 0], ("training", "validation"), strict=True):
         axis.set_ylabel(f"{name} cost")
     for axis in axes.flat:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from lit_dcem.cli.reproduction.recipes import RECIPES, Content, Recipe
+from lit_dcem.cli.reproduction.recipes import QUICK, QUICK_ALL, RECIPES, Content, Recipe
 
 INTRODUCTION = """# Reproducing the figures
 
@@ -21,35 +21,41 @@ INTRODUCTION = """# Reproducing the figures
 Figures and runs go into `runs/reproduce`, or into the folder of `--out`.
 The same command resumes what was stopped or killed, and leaves alone the runs that are done.
 Figures share their runs.
-With `--quick`, each run has debug size and one seed; a minute or two show that everything works, and nothing else.
 `lit-dcem reproduce all` makes the figures one after another.
 
 Time, hardware and commit are those of the shipped files, from which `lit-dcem figure N` draws.
+
+With `--quick`, each run has debug size and one seed, which shows that everything works, and nothing else.
+The column `--quick` has {quick}: the sum over what a figure needs in an empty folder, each run timed once.
+`lit-dcem reproduce all --quick` takes {quick_all} of it, since figures share their runs.
 """
 
 
-def shown(recipes: Mapping[str, Recipe]) -> Table:
-    """The recipes as a table for the terminal."""
-    table = Table("figure", "shows", "runs", "seeds", "time", "hardware", "commit", box=SIMPLE_HEAD)
+def shown(recipes: Mapping[str, Recipe], quick: bool = False) -> Table:
+    """The recipes as a table that a terminal of 80 columns shows whole; of ``--quick`` if so asked."""
+    table = Table("figure", "shows", "runs", "seeds", "time, hardware, commit", box=SIMPLE_HEAD, show_lines=True)
+    for column in table.columns:
+        column.overflow = "fold"
     for number, recipe in recipes.items():
-        table.add_row(
-            number, recipe.shows, _runs(recipe, ""), recipe.seeds, recipe.time, recipe.hardware, recipe.commit
-        )
+        cost = [recipe.quick, QUICK] if quick else [recipe.time, recipe.hardware, recipe.commit]
+        seeds = recipe.seeds.partition(",")[0] if quick else recipe.seeds
+        known = [each for each in cost if each != "any"]
+        table.add_row(number, recipe.shows, _runs(recipe, "").replace(", ", "\n"), seeds, "\n".join(known))
     return table
 
 
 def document() -> str:
     """The content of docs/reproduction.md."""
     lines = [
-        "| figure | command | shows | runs | data | seeds | time | hardware | commit |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| figure | command | shows | runs | data | seeds | time | hardware | commit | `--quick` |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(_row(number, recipe) for number, recipe in RECIPES.items()),
     ]
     remarks = [f"- Figure {number}: {recipe.remark}" for number, recipe in RECIPES.items() if recipe.remark]
     origin = written_by("python -m lit_dcem.cli.reproduction.document", "lit_dcem/cli/reproduction/recipes.py")
     return "\n".join(
         [
-            INTRODUCTION.format(origin=origin),
+            INTRODUCTION.format(origin=origin, quick=QUICK, quick_all=QUICK_ALL),
             *lines,
             "",
             "Where the command does not do what was done:",
@@ -76,6 +82,7 @@ def _row(number: str, recipe: Recipe) -> str:
         recipe.time,
         recipe.hardware,
         recipe.commit,
+        recipe.quick,
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -18,7 +18,6 @@ from lit_dcem.cli.sweep.process import Process
 from lit_dcem.cli.sweep.run import Evaluation, Run
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.replacing import open_replacing
-from lit_dcem.files.shipped import shipped
 
 QUICK_EPISODES = 2
 
@@ -39,47 +38,49 @@ def reproduce(number: str, out: str | None = None, quick: bool = False, jobs: in
     require(number in known, f"A figure to reproduce must be one of {', '.join(known)}", number)
     folder = Path(out or f"runs/reproduce{'_quick' if quick else ''}")
     require(not folder.is_file(), "--out must be a folder", f"the file {folder}")
+    require(jobs is None or jobs >= 1, "--jobs must be at least 1", jobs)
     chosen = {number: RECIPES[number]} if number != ALL else dict(RECIPES)
-    Console().print(shown(chosen))
-    if quick:
-        print("Quick: each run is of debug size and takes seconds; the times above do not apply.")
+    Console().print(shown(chosen, quick))
     for name, recipe in chosen.items():
-        print(draw(name, _drawn(recipe, folder, quick, jobs), str(folder / f"figure{name}.png")))
+        print(draw(name, _drawn(name, recipe, folder, quick, jobs), str(folder / f"figure{name}.png")))
 
 
-def _drawn(recipe: Recipe, folder: Path, quick: bool, jobs: int | None) -> list[str]:
-    """Train the studies of a figure; return what it is drawn from."""
-    paths = list(recipe.extra)
+def _drawn(number: str, recipe: Recipe, folder: Path, quick: bool, jobs: int | None) -> list[str]:
+    """Train the studies of a figure; return what it is drawn from.
+
+    Tables hold all runs of the last sweep of their folder. That is why a figure of some runs, if they are done, leaves
+    them alone.
+    """
+    paths, whole = list(recipe.extra), recipe.draws == "table"
     for study in recipe.studies:
         out = (folder / study.folder).resolve()
-        file = write_sweep(study, out, quick)
-        sweep(file, out, jobs=jobs)
-        paths += [str(out)] if recipe.draws == "table" else _paths(recipe, plan(read_sweep(file), out))
+        file = write_sweep(study, out, number, quick)
+        processes = plan(read_sweep(file), out)
+        if whole or not all(process.is_done() for process in processes):
+            sweep(file, out, jobs=jobs)
+        paths += [str(out)] if whole else _paths(recipe, processes)
     return paths
 
 
-def write_sweep(study: Study, out: Path, quick: bool = False) -> Path:
-    """Write the sweep file of a study into its folder, and return its path."""
-    content = _with_paths(study.content(), quick)
-    file = out / "sweep.yaml"
+def write_sweep(study: Study, out: Path, number: str, quick: bool = False) -> Path:
+    """Write the sweep file of a study, as this figure needs it, into its folder, and return its path."""
+    content = _at_debug_size(study.content()) if quick else study.content()
+    file = out / f"figure{number}.yaml"
     with open_replacing(file) as text:
         yaml.safe_dump(content, text, sort_keys=False)
     return file
 
 
-def _with_paths(content: Content, quick: bool) -> Content:
-    """The content with the paths of its configs, at debug size if quick."""
+def _at_debug_size(content: Content) -> Content:
+    """The content with one seed, and few episodes if it evaluates."""
     content = copy.deepcopy(content)
     phases = [phase for chain in content.get("chains", {}).values() for phase in chain]
     for part in phases or [content]:
-        names = [*part["configs"], *["debug.yaml"] * quick]
-        part["configs"] = [str(shipped("configs").resolve() / name) for name in names]
-        if quick:
-            part.pop("arguments", None)
-    if quick:
-        content["grid"] = {**content["grid"], SEED: content["grid"][SEED][:1]}
-        if content.get("evaluation"):
-            content["evaluation"] = {"episodes": QUICK_EPISODES}
+        part["configs"] = [*part["configs"], "debug.yaml"]
+        part.pop("arguments", None)
+    content["grid"] = {**content["grid"], SEED: content["grid"][SEED][:1]}
+    if content.get("evaluation"):
+        content["evaluation"] = {"episodes": QUICK_EPISODES}
     return content
 
 

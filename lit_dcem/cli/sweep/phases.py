@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from lit_dcem.cli.sweep.process import as_options
 from lit_dcem.errors import UsageError
+from lit_dcem.files.shipped import shipped_file
 
 PARTS = {"configs": list, "starts": dict, "arguments": dict}
 """of a phase; all but the configs may be left out"""
@@ -63,8 +64,13 @@ def _read_phase(labels: dict[str, Any], given: Any, content: dict[str, Any], fil
 
 
 def paths_of(configs: Iterable[Any], file: Path) -> list[Path]:
-    """Configs are named as seen from the sweep file."""
-    return [file.parent / str(config) for config in configs]
+    """Configs are named as seen from the sweep file; where there is no such file, the name is that of a shipped one."""
+    return [_path_of(str(config), file) for config in configs]
+
+
+def _path_of(config: str, file: Path) -> Path:
+    path = file.parent / config
+    return path if os.path.isfile(path) else shipped_file(config, "configs") or path
 
 
 def check_options(options: Iterable[tuple[Any, Any]], file: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lit_dcem.planet.figures.logged import PANELS, Curve, Run, logs_of, name_of, read_ppo_run, read_run
 from lit_dcem.training.figure_source import figure
@@ -58,7 +59,7 @@ def learning_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
     for row, (name, seeds) in zip(grid, runs.items(), strict=True):
         for axis, (title, tags) in zip(row, PANELS.items(), strict=True):
             for tag, stage in tags.items():
-                curves = [seed[tag] for seed in seeds]
+                curves = [seed[tag] for seed in seeds if tag in seed]
                 _draw(axis, curves if stage == "evaluation" else [_smoothed(curve) for curve in curves], stage)
             axis.set_yscale("log" if title.endswith("loss") else "linear")
         row[0].set_ylabel(_label(name, seeds))
@@ -66,7 +67,8 @@ def learning_curves(runs: Mapping[str, Sequence[Run]]) -> Figure:
         axis.set_title(title)
     for axis in grid[-1]:
         axis.set_xlabel("1000 simulator steps")
-    grid[0, 0].legend(fontsize="small")
+    named = {line.get_label(): line for axis in grid[:, 0] for line in axis.lines}
+    grid[0, 0].legend(handles=list(named.values()), fontsize="small")
     return figure
 
 
@@ -81,6 +83,7 @@ def ppo_curves(runs: Mapping[str, Sequence[Curve]]) -> Figure:
     for axis, (name, seeds) in zip(panels, runs.items(), strict=True):
         _draw(axis, seeds, "evaluation")
         axis.set(title=_label(name, seeds), xlabel="PPO steps")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("evaluation return")
     return figure
 
@@ -90,12 +93,14 @@ def _label(name: str, seeds: Sequence[object]) -> str:
 
 
 def _draw(axis: Axes, seeds: Sequence[Curve], stage: str) -> None:
-    """Between its points, a seed's curve is a line."""
+    """Between its points, a seed's curve is a line; a point that is alone is marked."""
+    if not seeds:
+        return
     steps = np.unique(np.concatenate([at for at, _ in seeds]))
     if len(steps) > MAX_POINTS:
         steps = steps[np.linspace(0, len(steps) - 1, MAX_POINTS).round().astype(int)]
     values = np.stack([np.interp(steps, *curve, left=np.nan, right=np.nan) for curve in seeds])
-    marker = "." if stage == "evaluation" else ""
+    marker = "." if stage == "evaluation" or len(steps) == 1 else ""
     axis.plot(steps, np.nanmean(values, 0), color=COLOURS[stage], label=stage, linewidth=1.2, marker=marker)
     if len(seeds) > 1:
         low, high = np.nanmin(values, 0), np.nanmax(values, 0)

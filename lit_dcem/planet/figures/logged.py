@@ -16,7 +16,7 @@ from lit_dcem.training.curves import FILE, Points, read_curves
 Curve = tuple[ndarray, ndarray]
 """thousands of simulator steps, or PPO steps, in order, and values there: both ``[N]``"""
 Run = Mapping[str, Curve]
-"""a curve for each tag of `PANELS`"""
+"""a curve for each tag of `PANELS`; none for the return of training where no episode has ended yet"""
 
 PANELS = {
     "episode return": {"train/return": "training", "val/return": "evaluation"},
@@ -27,6 +27,8 @@ PANELS = {
 """titles of the panels: what they show, by tag"""
 COUNT, EVALUATED = "train/simulator_steps", "val/simulator_steps"
 RETURNS = ("train/return", "val/return")
+LATER = "train/return"
+"""what a run need not have logged: the episodes of training may be longer than the run"""
 EVENTS = "events.out.tfevents."
 """beginning of the names of TensorBoard's files"""
 
@@ -52,13 +54,15 @@ def logs_of(run: str | Path) -> Path:
 def name_of(path: Path) -> str:
     """What a run shares with its other seeds: ``a`` for ``a/version_0``, for a file in there, and for ``a_0.csv``.
 
-    A folder that is no ``version_N`` goes by its own name; runs of a sweep have their seeds at the end of it.
+    A folder that is no ``version_N`` goes by its own name; runs of a sweep have their seeds at the end of it, and are
+    named ``walker-walk, phase 2`` where they are phases.
     """
     path = path.resolve()
     if path.is_file() and path.name != FILE and not path.name.startswith(EVENTS):
         return re.sub(r"_\d+$", "", path.name.partition(".tfevents")[0].removesuffix(".csv"))
     folder = path.parent if path.is_file() else path
-    return re.sub(r",seed=\d+$", "", folder.parent.name if folder.name.startswith("version_") else folder.name)
+    name = re.sub(r",seed=\d+$", "", folder.parent.name if folder.name.startswith("version_") else folder.name)
+    return re.sub(r"^task=(.+),phase=(\d+)", r"\1, phase \2", name)
 
 
 def read_run(path: Path, number: str = "11") -> Run:
@@ -71,7 +75,7 @@ def read_run(path: Path, number: str = "11") -> Run:
         number: of the figure, for what is raised.
 
     Raises:
-        UsageError: a tag without a finite value.
+        UsageError: a tag without a finite value, other than `LATER`.
     """
     tags = [tag for panel in PANELS.values() for tag in panel]
     curves = _read(path, number, [COUNT, *tags])
@@ -88,12 +92,14 @@ def _read(path: Path, number: str, tags: Sequence[str]) -> dict[str, Curve]:
     logged = _table(path) if path.suffix == ".csv" else _events(path)
     curves = {tag: _merged(logged(tag)) for tag in tags}
     for tag, (updates, _) in curves.items():
-        if not len(updates):
+        if not len(updates) and tag != LATER:
             raise UsageError(f"Figure {number} needs runs that logged {tag}, got none in {path}.")
     updates, counts = curves.pop(tags[0])
     counted = _counted(_merged(logged(EVALUATED))) if tags[0] == COUNT else []
     return {
-        tag: (at if tag in counted else np.interp(at, updates, counts), values) for tag, (at, values) in curves.items()
+        tag: (at if tag in counted else np.interp(at, updates, counts), values)
+        for tag, (at, values) in curves.items()
+        if len(at)
     }
 
 
