@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from measure import Case, Work, peak_bytes
+from other_packages import soft_top_ks
 from peers import HAS_EVOTORCH, PROJECTIONS, Objective, Projection, cem_by_evotorch, dcem_by, detached_bisection
 from torch import Tensor, nn
 
@@ -22,7 +23,8 @@ def lml_cases() -> Iterator[Case]:
     """Make cases of the projection, forward + backward, on standard normal scores, like standardised values."""
     for shape, k in LML_SHAPES:
         scores, cotangent = _scores_and_cotangent(shape)
-        peers = {name: partial(_pull_back, project, scores, k, cotangent) for name, project in PROJECTIONS.items()}
+        projections = {**PROJECTIONS, **soft_top_ks(shape)}
+        peers = {name: partial(_pull_back, project, scores, k, cotangent) for name, project in projections.items()}
         ours = partial(_pull_back, lml, scores, k, cotangent)
         yield Case(f"lml {shape}, k {k}", ours, peers, "one sigmoid pass", partial(torch.sigmoid, scores.detach()))
 

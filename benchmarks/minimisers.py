@@ -143,7 +143,8 @@ def evotorch_cmaes(recorder: Recorder, dim: int, seed: int) -> None:
     warnings.filterwarnings("ignore", module="evotorch")
 
     def objective(points: Tensor) -> Tensor:
-        return recorder(points.clamp(-HALF_WIDTH, HALF_WIDTH).unsqueeze(0)).squeeze(0)
+        plain = points.as_subclass(Tensor)  # evotorch's own kind, which cannot be changed, would be recorded
+        return recorder(plain.clamp(-HALF_WIDTH, HALF_WIDTH).unsqueeze(0)).squeeze(0)
 
     problem = Problem(
         "min", objective, solution_length=dim, initial_bounds=(-HALF_WIDTH, HALF_WIDTH), vectorized=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
@@ -15,12 +16,21 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import torch
 from cases import dcem_cases, dcem_memory, lml_accuracy, lml_cases, update_cases
-from measure import Row, time_case
+from measure import Case, Row, time_case
 from options import options, parse
+from other_packages import HAS_DIFFTOPK, HAS_PYTORCH_MPPI, mppi_cases
 from peers import HAS_EVOTORCH
 from report import plain_table, provenance, timing_table, write_report
 from rich.console import Console
 from rich.table import Table
+
+CASES: dict[str, Callable[[argparse.Namespace], Iterable[Case]]] = {
+    "lml": lambda args: lml_cases(),
+    "dcem": lambda args: dcem_cases(),
+    "mppi": lambda args: mppi_cases(),
+    "update": lambda args: update_cases(args.compile),
+}
+INSTALLED = {"difftopk": HAS_DIFFTOPK, "evotorch": HAS_EVOTORCH, "pytorch-mppi": HAS_PYTORCH_MPPI}
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -28,16 +38,24 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 def main() -> None:
     """Measure everything, print tables, and write them to ``--out`` if given."""
     args = _parse()
-    if not HAS_EVOTORCH:
-        console.print("evotorch is not installed, so its row is left out: pip install 'lit-dcem\\[bench]' adds it.")
+    for name, is_there in INSTALLED.items():
+        if not is_there:
+            console.print(
+                f"{name} is not installed, so its rows are left out: pip install 'lit-dcem\\[bench]' adds it."
+            )
     torch.set_num_threads(1)
-    accuracy, memory = list(lml_accuracy()), list(dcem_memory())
+    accuracy = list(lml_accuracy()) if "lml" in args.only else []
+    memory = list(dcem_memory()) if "dcem" in args.only else []
     rows: list[Row] = []
     for threads in args.threads:
-        for case in chain(lml_cases(), dcem_cases(), update_cases(args.compile)):
+        for case in chain.from_iterable(CASES[part](args) for part in args.only):
             console.print(f"timing: {threads} threads, {case.what}", style="dim", highlight=False)
             rows += time_case(case, threads, args.rounds)
-    _print(rows, accuracy, memory)
+    console.print(timing_table(rows))
+    if accuracy:
+        console.print(_accuracy_table(accuracy))
+    if memory:
+        console.print(_memory_table(memory))
     if args.out:
         report = {**provenance(args.threads, args.rounds), "timing": [asdict(row) for row in rows]}
         write_report(args.out, {**report, "accuracy": accuracy, "memory": memory})
@@ -46,11 +64,8 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = options(__doc__, rounds=15)
     parser.add_argument("--compile", action="store_true", help="also time the compiled update (a minute, needs g++)")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), help="parts; all if not given")
     return parse(parser)
-
-
-def _print(rows: list[Row], accuracy: list[dict[str, Any]], memory: list[dict[str, Any]]) -> None:
-    console.print(timing_table(rows), _accuracy_table(accuracy), _memory_table(memory))
 
 
 def _accuracy_table(accuracy: list[dict[str, Any]]) -> Table:

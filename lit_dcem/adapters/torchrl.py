@@ -13,14 +13,17 @@ rewards up to the first ``done``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lit_dcem.solvers.distributions import Gaussian
 from lit_dcem.solvers.options import require
 from lit_dcem.solvers.planning import Memory, Plan, Planner
+from lit_dcem.solvers.sampling_solver import SamplingSolver
 from lit_dcem.solvers.solver import Solver
 
 try:
@@ -56,6 +59,8 @@ class TorchRLPlanner(MPCPlannerBase):
             default nothing counts after the horizon.
         reward_key: of the one reward of a step.
         action_key: of the action.
+        unbiased: refit standard deviations with k - 1 elites, as TorchRL's ``CEMPlanner``, in solvers that fit a
+            `Gaussian`; with False, as the solver says.
         options: of `Planner`, such as ``std``, ``knots``, ``answer`` and ``discount``.
 
     Raises:
@@ -71,6 +76,7 @@ class TorchRLPlanner(MPCPlannerBase):
         value: Callable[[TensorDictBase], TensorDictBase] | None = None,
         reward_key: NestedKey = ("next", "reward"),
         action_key: NestedKey = "action",
+        unbiased: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(env, action_key)
@@ -81,6 +87,7 @@ class TorchRLPlanner(MPCPlannerBase):
         bounds = {} if isinstance(spec, Unbounded) else dict(zip(("lower", "upper"), _bounds(spec), strict=True))
         then = None if value is None else self.imagination.value_of
         sizes = horizon, spec.shape.numel()
+        solver = with_unbiased_std(solver) if unbiased else solver
         self.planner = Planner(self.imagination, solver, *sizes, value=then, **{**bounds, **options})
 
     def planning(self, td: TensorDictBase) -> Tensor:
@@ -153,6 +160,16 @@ class Imagination:
     def _is_over(self, after: TensorDictBase) -> Bool[Tensor, "batch n"]:
         ends = [after.get(("next", *((key,) if isinstance(key, str) else key))) for key in self.done_keys]
         return torch.stack([end.flatten(after.ndim).all(-1) for end in ends]).any(0)
+
+
+def with_unbiased_std(solver: Solver) -> Solver:
+    """The solver with an unbiased standard deviation, if it fits a `Gaussian`."""
+    options = solver.options if isinstance(solver, SamplingSolver) else {}
+    if "unbiased" in options:
+        return solver.replace(unbiased=True)
+    distribution = options.get("distribution")
+    fits = isinstance(distribution, Gaussian)
+    return solver.replace(distribution=replace(distribution, unbiased=True)) if fits else solver
 
 
 def _bounds(spec: Any) -> tuple[Tensor, Tensor]:

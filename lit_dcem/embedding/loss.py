@@ -54,16 +54,17 @@ class EmbeddingLoss:
 
     def __call__(self, objective: Objective, solution: Solution) -> Float[Tensor, ""]:
         """The loss of a traced solution, averaged over its problems."""
-        parts = []
+        parts, device = [], solution.mean.device
         if self.answer > 0:
             last = LastIterates(self.iterations, self.discount)
             answers = last.of(solution).transpose(0, 1)
-            parts.append((answers, self.answer * last.weights(answers.shape[1])))
+            parts.append((answers, self.answer * last.weights(answers.shape[1], device)))
         if self.best > 0:
-            parts.append((solution.best.detach().unsqueeze(1), torch.tensor([self.best])))
+            parts.append((solution.best.detach().unsqueeze(1), torch.full((1,), self.best, device=device)))
         if self.elites > 0:
             elites = self._elites(solution).detach()
-            parts.append((elites, torch.full((elites.shape[1],), self.elites / elites.shape[1])))
+            count = elites.shape[1]
+            parts.append((elites, torch.full((count,), self.elites / count, device=device)))
         points, weights = (torch.cat(each, dim) for dim, each in zip((1, 0), zip(*parts, strict=True), strict=True))
         # All points are evaluated again, because at temperature 0 the search has no graph.
         costs = objective(points)

@@ -126,7 +126,7 @@ class EnergyRegression(pl.LightningModule):
         if self.last.count == 1:
             return functional.mse_loss(solution.mean, y.to(solution.mean))
         errors = (self.last.of(solution) - y).square().mean((1, 2))
-        return (errors * self.last.weights(len(errors)).to(errors)).sum()
+        return (errors * self.last.weights(len(errors), errors.device).to(errors)).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure(batch, "val")

@@ -35,6 +35,7 @@ def dcem(
     upper: Bound = None,
     standardize: bool = True,
     min_std: float = 0.0,
+    unbiased: bool = False,
     momentum: float = 0.0,
     num_kept: int = 0,
     warm_start: Float[Tensor, "batch kept dim"] | None = None,
@@ -90,6 +91,7 @@ def dcem(
         standardize: shift and scale each problem's values to mean 0 and standard deviation 1 in each iteration, so that
             the temperature does not depend on the scale of the objective.
         min_std: lower bound of the standard deviation after a refit.
+        unbiased: refit the standard deviation with k - 1 in place of k elites (`Gaussian`), for searches with few.
         momentum: weight of the old mean and standard deviation in the new ones, in [0, 1).
         num_kept: number of best candidates of an iteration that replace fresh ones in the next iteration.
         warm_start: candidates ``[B, M, D]`` that replace fresh ones in the first iteration.
@@ -127,7 +129,7 @@ def dcem(
         mean,
         std,
         weighting=TopK(int(num_elites)) if is_hard else SoftTopK(int(num_elites), temperature),
-        distribution=Gaussian(min_std, momentum),
+        distribution=Gaussian(min_std, momentum, unbiased=unbiased),
         noise=Coloured(noise_exponent, int(horizon)),
         num_candidates=num_candidates,
         num_iterations=num_iterations,
@@ -182,6 +184,7 @@ class DCEM(SamplingSolver):
         upper: Bound = None,
         standardize: bool = True,
         min_std: float = 0.0,
+        unbiased: bool = False,
         momentum: float = 0.0,
         num_kept: int = 0,
         warm_start: Float[Tensor, "batch kept dim"] | None = None,

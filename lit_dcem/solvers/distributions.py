@@ -82,6 +82,9 @@ class Gaussian(Distribution):
         min_std: lower bound of the standard deviation after a fit.
         momentum: weight of the old mean and standard deviation in the new ones, in [0, 1).
         fixed_std: fit the mean alone, as MPPI does.
+        unbiased: divide the squared deviations of k hard elites by k - 1 instead of k, as ``torch.std`` does, so that a
+            search with few elites narrows more slowly. With weights w, k - 1 becomes ``sum w - sum w^2 / sum w``. The
+            standard deviation of one elite is 0 either way.
 
     Raises:
         ValueError: an option out of range.
@@ -90,6 +93,7 @@ class Gaussian(Distribution):
     min_std: float = 0.0
     momentum: float = 0.0
     fixed_std: bool = False
+    unbiased: bool = False
 
     def __post_init__(self) -> None:
         check_fit(self.min_std, self.momentum)
@@ -121,6 +125,8 @@ class Gaussian(Distribution):
 
     def _std(self, mean: Tensor, candidates: Tensor, shares: Tensor) -> Tensor:
         variance = (shares * (candidates - mean.unsqueeze(1)).square()).sum(1)
+        if self.unbiased:
+            variance = variance / (1 - shares.square().sum(1)).clamp_min(torch.finfo(variance.dtype).eps)
         return variance.clamp_min(self.floor(variance.dtype)).sqrt()
 
 

@@ -31,7 +31,7 @@ class LastIterates:
         """The last iterates of a traced solution; all of them, if there are fewer than ``count``."""
         return solution.iterates[-self.count :]
 
-    def weights(self, count: int) -> Float[Tensor, " {count}"]:
-        """A weight for each of ``count`` iterates, on the CPU; they sum to 1."""
-        weights = self.discount ** torch.arange(count - 1, -1, -1)
+    def weights(self, count: int, device: torch.device) -> Float[Tensor, " {count}"]:
+        """A weight for each of ``count`` iterates; they sum to 1."""
+        weights = self.discount ** torch.arange(count - 1, -1, -1, device=device)
         return weights / weights.sum()

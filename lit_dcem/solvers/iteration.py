@@ -108,7 +108,9 @@ class Step:
     def _fused(self, before: Any, values: Tensor, candidates: Tensor) -> tuple[Any, Tensor] | None:
         """The next state and the weights if this is the paper's refit, and small enough to gain from `fused_fit`."""
         of, to = self.weighting, self.distribution
-        if not (isinstance(of, SoftTopK) and isinstance(to, Gaussian)) or not self.standardize or to.fixed_std:
+        if not (isinstance(of, SoftTopK) and isinstance(to, Gaussian)) or not self.standardize:
+            return None
+        if to.fixed_std or to.unbiased:
             return None
         if (type(of), type(to)) != (SoftTopK, Gaussian):  # subclasses may compute something else
             return None

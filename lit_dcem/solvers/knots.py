@@ -41,7 +41,7 @@ class Knots(nn.Module):
         require(1 <= self.num_knots <= self.horizon, "knots must be between 1 and horizon", num_knots, horizon)
         choices = get_args(Interpolation)
         require(interpolation in choices, f"interpolation must be {' or '.join(choices)}", interpolation)
-        matrix = knot_weights(self.num_knots, self.horizon, interpolation)
+        matrix = knot_weights(self.num_knots, self.horizon, interpolation, torch.empty(0, dtype=torch.float64))
         self.register_buffer("matrix", matrix, persistent=False)
         self.register_buffer("inverse", torch.linalg.pinv(matrix), persistent=False)
 

@@ -16,7 +16,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -114,7 +114,7 @@ class Spline(Noise):
     def __call__(self, shape: Shape, like: Tensor, generator: torch.Generator | None) -> Tensor:
         size = shape[2] // self.horizon
         knots = White()((*shape[:2], self.num_knots * size), like, generator).unflatten(-1, (self.num_knots, size))
-        weights = knot_weights(self.num_knots, self.horizon, self.order).to(like)
+        weights = knot_weights(self.num_knots, self.horizon, self.order, like)
         return (weights / weights.norm(dim=1, keepdim=True) @ knots).flatten(-2)
 
     def with_horizon(self, horizon: int) -> Noise:
@@ -125,14 +125,18 @@ class Spline(Noise):
         check_horizon(self.horizon, dim)
 
 
-def knot_weights(num_knots: int, horizon: int, order: Order) -> Float[Tensor, "horizon knots"]:
-    """Weights of the knots, spread evenly from the first to the last step, at each of the steps; rows sum to 1."""
+def knot_weights(num_knots: int, horizon: int, order: Order, like: Tensor) -> Float[Tensor, "horizon knots"]:
+    """Weights of the knots, spread evenly from the first to the last step, at each of the steps; rows sum to 1.
+
+    Of the type and on the device of a tensor: a copy from the host would wait for an accelerator.
+    """
+    options: Any = {"dtype": like.dtype, "device": like.device}
     if order == "constant":
-        index = torch.arange(horizon) * num_knots // horizon
-        return torch.eye(num_knots, dtype=torch.float64)[index]
+        index = torch.arange(horizon, device=like.device) * num_knots // horizon
+        return torch.eye(num_knots, **options)[index]
     if num_knots == 1:
-        return torch.ones(horizon, 1, dtype=torch.float64)
-    place = torch.linspace(0, num_knots - 1, horizon, dtype=torch.float64)
+        return torch.ones(horizon, 1, **options)
+    place = torch.linspace(0, num_knots - 1, horizon, **options)
     left = place.floor().clamp_max(num_knots - 2)
     t = place - left
     if order == "linear":
@@ -144,7 +148,7 @@ def knot_weights(num_knots: int, horizon: int, order: Order) -> Float[Tensor, "h
             1: 0.5 * (t + 4 * t**2 - 3 * t**3),
             2: 0.5 * (-(t**2) + t**3),
         }
-    weights = torch.zeros(horizon, num_knots, dtype=torch.float64)
+    weights = torch.zeros(horizon, num_knots, **options)
     for offset, weight in terms.items():  # before the first knot and after the last, the nearest one counts again
         knot = (left.long() + offset).clamp(0, num_knots - 1).unsqueeze(1)
         weights.scatter_add_(1, knot, weight.unsqueeze(1))

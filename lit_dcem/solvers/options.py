@@ -158,10 +158,19 @@ def as_bound(name: str, bound: Bound, mean: Tensor) -> Tensor | None:
     """
     if bound is None:
         return None
-    tensor = bound if isinstance(bound, Tensor) else torch.tensor(plain(bound), dtype=mean.dtype, device=mean.device)
+    tensor = _as_tensor(bound, mean)
     rule = f"{name} must broadcast against [B, D] = {list(mean.shape)}"
     require(_broadcasts(tensor.shape, mean.shape), rule, list(tensor.shape))
     return tensor.to(mean).expand_as(mean)
+
+
+def _as_tensor(numbers: Any, like: Tensor) -> Tensor:
+    """A tensor as it is, and numbers as one of the type and on the device of another tensor."""
+    if isinstance(numbers, Tensor):
+        return numbers
+    if isinstance(numbers := plain(numbers), (int, float)):
+        return like.new_full((), numbers)  # filled in, as a copy would wait for an accelerator
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device)
 
 
 def require_row_numbers(name: str, tensor: Tensor, rows: Sequence[int]) -> None:
@@ -195,7 +204,7 @@ def as_std(std: float | Tensor, mean: Tensor) -> Tensor:
     Raises:
         ValueError: another shape than that of ``mean`` or of a single number, or (on the CPU) a negative value.
     """
-    std = std if isinstance(std, Tensor) else torch.tensor(plain(std), dtype=mean.dtype, device=mean.device)
+    std = _as_tensor(std, mean)
     fits = std.shape in (mean.shape, ())
     require(fits, "std must have the shape of mean", tuple(std.shape), tuple(mean.shape))
     require_each(~(std.detach() < 0), "std must be at least 0", std.detach())

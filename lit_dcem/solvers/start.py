@@ -41,7 +41,7 @@ class Start(nn.Module):
             _expanded(name, infinity if bound is None else bound, shape, [action_dim])
             for name, bound, infinity in (("lower", lower, -math.inf), ("upper", upper, math.inf))
         )
-        self.bounds = {} if lower is None and upper is None else {"lower": low.tolist(), "upper": high.tolist()}
+        self.bounds = {} if lower is None and upper is None else {"lower": _plainest(low), "upper": _plainest(high)}
         """options of a solver"""
         has_both = (high - low).isfinite()
         middle, half = (
@@ -78,6 +78,12 @@ def _warm(solver: Solver, known: Tensor) -> Solver | None:
         return solver.replace(warm_start=known)
     except TypeError:
         return None
+
+
+def _plainest(numbers: Tensor) -> float | list[float]:
+    """One number if all are the same: a solver need not copy it to an accelerator in every search."""
+    first, *rest = numbers.tolist()
+    return first if all(each == first for each in rest) else [first, *rest]
 
 
 def _expanded(name: str, numbers: Bound, shape: tuple[int, int], fitting: list[int] | tuple[int, int]) -> Tensor:

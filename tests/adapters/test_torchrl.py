@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lit_dcem import DCEM, UnrolledGD
+from lit_dcem import DCEM, UnrolledGD, cma, icem
+from lit_dcem.solvers.distributions import Gaussian
 
 CEM = DCEM(num_candidates=60, num_elites=6, num_iterations=4, temperature=0.0)
 
@@ -50,6 +51,34 @@ def test_writes_actions_within_the_spec_and_nothing_else(parts):
         after = planner_class(env, CEM, horizon=5)(state)
         assert after["action"].shape == (*shape, 1) and env.action_spec_unbatched.is_in(after["action"])
         assert (after.exclude("action") == before).all()
+
+
+@slow
+@ignored
+@pytest.mark.parametrize("elites", [3, 10])
+def test_cem_acts_as_theirs_does_from_the_same_seed(parts, elites):
+    from torchrl.modules import CEMPlanner
+
+    _, env, planner_class = parts
+    state = pendulums(env, 5)
+    ours = DCEM(num_candidates=30, num_elites=elites, num_iterations=4, temperature=0.0)
+    planners = planner_class(env, ours, horizon=6, std=1.0), CEMPlanner(env, 6, 4, 30, elites)
+    actions = []
+    for planner in planners:
+        torch.manual_seed(2)
+        actions.append(planner(state.clone())["action"])
+    torch.testing.assert_close(*actions)
+
+
+@slow
+@ignored
+def test_solvers_that_fit_a_gaussian_get_an_unbiased_std(parts):
+    from lit_dcem.adapters.torchrl import with_unbiased_std
+
+    assert with_unbiased_std(CEM).options["unbiased"]
+    assert with_unbiased_std(icem(momentum=0.2)).options["distribution"] == Gaussian(momentum=0.2, unbiased=True)
+    for other in (cma(3), UnrolledGD()):
+        assert with_unbiased_std(other) is other
 
 
 @slow

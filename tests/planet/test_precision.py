@@ -12,6 +12,7 @@ from support.planning import ACTIONS, HORIZON, SEARCH, some_belief, world_model
 
 from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner
 from lit_dcem.files.checkpoint import read_checkpoint
+from lit_dcem.planet.planning import precision
 from lit_dcem.planet.planning.problem import Problem
 from lit_dcem.training.bfloat16 import multiplies_bfloat16_faster
 
@@ -103,6 +104,25 @@ def test_bfloat16_by_name_is_warned_of_once_and_done(processor):
     second.objective(Problem(model, belief))  # a warning would be an error here
     processor(True)
     first.objective(Problem(model, belief))
+
+
+def test_copies_follow_their_model_without_a_look_at_it(monkeypatch):
+    """As on an accelerator: a backward pass of before a change fails, and one without a change does not."""
+    monkeypatch.setattr(precision, "is_free_to_look", lambda tensor: False)
+    model, copies = torch.nn.Linear(2, 1), precision.ModelCopies()
+    copied = copies.of(model, torch.float64)
+    points = torch.ones(3, 2, dtype=torch.float64, requires_grad=True)
+    before, after = copied(points).sum(), copied(points).sum()
+    assert copies.of(model, torch.float64) is copied
+    before.backward()
+    with torch.no_grad():
+        model.weight.mul_(2)
+    copies.of(model, torch.float64)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        after.backward()
+    model.bias.data.fill_(3)
+    copies.of(model, torch.float64)
+    assert all(map(torch.equal, copied.parameters(), model.double().parameters()))
 
 
 def test_phase_3_acts_in_the_precision_that_its_gradients_need():

@@ -48,6 +48,46 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+UNBIASED = Gaussian(unbiased=True)
+CANDIDATES = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_unbiased_std_is_that_of_torch(share):
+    """Also where all that are chosen have a lower weight: it is their number that counts."""
+    chosen = torch.arange(8) < 3
+    fitted = UNBIASED.fit(None, CANDIDATES, share * chosen.double().expand(3, 8))
+    assert_close(fitted.std, CANDIDATES[:, :3].std(1))
+
+
+def test_unbiased_std_of_one_elite_is_that_of_the_biased_fit():
+    candidates = CANDIDATES.clone().requires_grad_()
+    weights = (torch.arange(8) < 1).double().expand(3, 8)
+    fitted = UNBIASED.fit(None, candidates, weights)
+    assert_close(fitted.std, Gaussian().fit(None, candidates, weights).std)
+    fitted.std.sum().backward()
+    assert (candidates.grad == 0).all()
+
+
+def test_gradients_of_an_unbiased_std():
+    scores = torch.randn(3, 8, generator=generator(4), dtype=torch.float64)
+
+    def std(scores, candidates):
+        return UNBIASED.fit(None, candidates, SoftTopK(2, 0.7)(scores)).std
+
+    assert torch.autograd.gradcheck(std, (scores.requires_grad_(), CANDIDATES.clone().requires_grad_()))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5], ids=["hard", "soft"])
+def test_searches_fit_an_unbiased_std(temperature):
+    options = {"num_candidates": 20, "num_elites": 3, "num_iterations": 1, "trace": True, "generator": generator()}
+    solution = dcem(bowl(TARGET), START, 1.0, temperature=temperature, unbiased=True, **options)
+    (iteration,) = solution.trace
+    shares = (iteration.weights / 3).unsqueeze(-1)
+    offsets = iteration.candidates - (shares * iteration.candidates).sum(1, keepdim=True)
+    assert_close(solution.std, ((shares * offsets.square()).sum(1) / (1 - shares.square().sum(1))).sqrt())
+
+
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("weighting", WEIGHTINGS)

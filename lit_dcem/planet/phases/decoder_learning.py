@@ -59,7 +59,7 @@ class DecoderLearning:
     def drawn(self, posteriors: Belief) -> Belief:
         """Some of the posteriors ``[T, B, size]``, drawn at random: ``[num_beliefs, size]``."""
         flat = Belief(*(part.flatten(0, 1) for part in posteriors))
-        index = torch.randint(len(flat.deter), (self.num_beliefs,)).to(flat.deter.device)
+        index = torch.randint(len(flat.deter), (self.num_beliefs,), device=flat.deter.device)
         return Belief(*(part[index] for part in flat))
 
     def loss(self, belief: Belief) -> Float[Tensor, ""]:
@@ -74,7 +74,7 @@ class DecoderLearning:
     def logits(self, belief: Belief) -> Float[Tensor, ""]:
         """Mean square of the decoder's logits where a search begins, at some of the beliefs ``[B, size]``."""
         decoder = self.planner.decoder
-        latents = self.planner.initial_std * torch.randn(NUM_LATENTS, decoder.latent_dim)
+        latents = self.planner.initial_std * torch.randn(NUM_LATENTS, decoder.latent_dim, device=decoder.lower.device)
         latents = self.solver.clamp(latents).to(decoder.lower)
         sees = None
         if decoder.condition_dim:

@@ -173,8 +173,8 @@ class ValueLearning(nn.Module):
         posteriors = Belief(*(part.detach() for part in posteriors))
         length, batch = sequences.rewards.shape
         steps = min(self.imagined_steps, length - 1)
-        starts = torch.randint(length - steps, (self.num_windows,)), torch.randint(batch, (self.num_windows,))
-        starts = [each.to(sequences.first.device) for each in starts]
+        count, device = (self.num_windows,), sequences.first.device
+        starts = torch.randint(length - steps, count, device=device), torch.randint(batch, count, device=device)
         windows = imagined_windows(model, posteriors, sequences, *starts, steps)
         at = windows.times, windows.columns
         counts = windows.within & told(sequences.first, sequences.terminated)[at] & ~self._held(sequences)[at]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_dcem.planet.model.world_model import WorldModel
+from lit_dcem.solvers.ranking import is_free_to_look
 from lit_dcem.training.bfloat16 import multiplies_bfloat16_faster, warn_if_slow
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -52,6 +53,7 @@ class ModelCopies(Generic[Model]):
 
     def __init__(self) -> None:
         self._copies: dict[tuple[torch.dtype, torch.device], Model] = {}
+        self._versions: dict[Tensor, tuple[int, int]] = {}
 
     def of(self, model: Model, dtype: torch.dtype) -> Model:
         """A copy with the current weights of the model, which takes no gradients."""
@@ -60,9 +62,19 @@ class ModelCopies(Generic[Model]):
             if key not in self._copies:
                 self._copies[key] = copy.deepcopy(model).to(dtype).requires_grad_(False)
             for theirs, ours in zip(_tensors(self._copies[key]), _tensors(model), strict=True):
-                if not torch.equal(theirs, ours.to(dtype)):  # a pending backward pass may hold them
-                    theirs.copy_(ours)
+                self._refresh(theirs, ours)
         return self._copies[key]
+
+    def _refresh(self, theirs: Tensor, ours: Tensor) -> None:
+        """Copy a tensor, noticeably to a pending backward pass, which may hold it, only if it has changed."""
+        if is_free_to_look(ours):
+            if not torch.equal(theirs, ours.to(theirs.dtype)):
+                theirs.copy_(ours)
+            return
+        # A look at the numbers would wait for the accelerator. Versions do not tell of writes to ``.data``.
+        version = ours.data_ptr(), -1 if ours.is_inference() else ours._version
+        (theirs if self._versions.get(theirs) != version else theirs.data).copy_(ours)
+        self._versions[theirs] = version
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
