@@ -19,14 +19,14 @@ INTRODUCTION = """# Reproducing the figures
 `lit-dcem reproduce` prints this table.
 `lit-dcem reproduce N` trains what figure N is drawn from, with the configs as they are now, and draws it.
 Figures and runs go into `runs/reproduce`, or into the folder of `--out`.
-The same command resumes what was stopped or killed, and leaves alone the runs that are done.
+The same command resumes what was stopped, and leaves alone the runs that are done.
 Figures share their runs.
 `lit-dcem reproduce all` makes the figures one after another.
 
 Time, hardware and commit are those of the shipped files, from which `lit-dcem figure N` draws.
 
 With `--quick`, each run has debug size and one seed, which shows that everything works, and nothing else.
-The column `--quick` has {quick}: the sum over what a figure needs in an empty folder, each run timed once.
+The column `--quick` has {quick}: a rough sum over what a figure needs in an empty folder, measured once.
 `lit-dcem reproduce all --quick` takes {quick_all} of it, since figures share their runs.
 """
 

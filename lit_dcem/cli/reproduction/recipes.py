@@ -43,7 +43,7 @@ class Recipe:
     commit: str = "any"
     remark: str = ""
     quick: str = ""
-    """`QUICK` of what ``reproduce N --quick`` does in an empty folder: the sum over its processes, each timed once"""
+    """`QUICK` of what ``reproduce N --quick`` does in an empty folder: a rough sum over its processes, measured once"""
 
 
 def _regression(config: str, *seeds: int) -> Study:
