@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from lit_dcem.cartpole.figures.curves import colours, grouped, read_table, rows_of
 from lit_dcem.errors import UsageError
@@ -64,13 +64,14 @@ def search_costs(runs: Sequence[Row]) -> Figure:
     studies = sorted(grouped(runs, "condition_dim", LOSS), key=lambda study: str(study[0]))
     counts, shades = sorted(map(_trajectories, runs)), colours(runs)
     figure = Figure(figsize=(1.2 + 3 * len(studies), 6), layout="constrained")
-    panels = figure.subplots(len(SEARCHES), len(studies), squeeze=False, sharex=True, sharey=True)
+    panels = figure.subplots(len(SEARCHES), len(studies), squeeze=False, sharex=True, sharey="row")
     for column, ((condition, loss), rows) in zip(panels.T, studies, strict=True):
         for axis, measure in zip(column, SEARCHES, strict=True):
             _draw(axis, rows, measure, shades)
         column[0].set_title(f"decoder of z{' and the state' if condition else ''}\nloss: {loss}", fontsize="medium")
         column[-1].set_xlabel("trajectories of a search")
-        column[-1].xaxis.set_minor_formatter(NullFormatter())
+        ticks = FixedLocator(sorted(set(counts)))
+        column[-1].xaxis.set(major_locator=ticks, major_formatter="{x:g}", minor_locator=NullLocator())
         column[-1].set_xlim(counts[0] / ROOM, counts[-1] * ROOM)
     for axis, title in zip(panels[:, 0], SEARCHES.values(), strict=True):
         axis.set_ylabel(f"cost, {title}")
