@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.strict import STRICT_PYTHON
 
 FOLDER = Path(__file__).parents[1] / "examples"
 PAGES = FOLDER.parent / "docs" / "recipes"
@@ -22,7 +23,7 @@ COVERED = {"planning_with_your_own_model", "differentiable_mpc", "mujoco_mpc"} |
 
 
 def printed(name, *options, cwd):
-    command = [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), *options]
+    command = [*STRICT_PYTHON, str(FOLDER / f"{name}.py"), *options]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -1,11 +1,11 @@
 """Every environment keeps the same contract: sizes, seeds, action repeat, ends of episodes, states to go on from."""
 
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from support.strict import STRICT_PYTHON
 from torch import Tensor
 
 from lit_dcem.envs.make import make
@@ -311,7 +311,7 @@ else:
 
 
 def test_environments_keep_to_their_annotated_shapes():
-    command = [sys.executable, "-W", "error", "-c", USE_EACH_METHOD]
+    command = [*STRICT_PYTHON, "-c", USE_EACH_METHOD]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
