@@ -2,13 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from support.planning import ACTIONS, SEARCH, some_belief, world_model
 from torch.testing import assert_close
 
-from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner
+from lit_dcem import DCEM, ActionDecoder, CEMPlanner, LatentPlanner, load_controller
 from lit_dcem.cli.main import main
+from lit_dcem.envs.suite import suite  # that of dm_control, imported without OpenGL
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.planning.problem import Noise, Problem
@@ -84,6 +86,10 @@ def test_a_config_names_it_and_a_checkpoint_plans_with_it(tmp_path, monkeypatch,
     assert Checkpoint.read(run, trust=["quiet_rewards"]).module().planner.options.known_reward.__name__ == "quiet"
     main(["evaluate", "--checkpoint", run, "--episodes=1", "--out=out.json", "--trust=quiet_rewards"])
     assert json.loads((tmp_path / "out.json").read_text())["results"]
+    controller = load_controller(run, trust=["quiet_rewards"])
+    controller.act(suite.load("cartpole", "swingup").reset().observation)
+    plan = controller.plan
+    np.testing.assert_allclose(plan.rewards, 1 - np.square(plan.actions).sum(-1), rtol=1e-5)
     with pytest.raises(SystemExit) as exit_:
         main([*line, "--model.planner.known_reward=quiet_rewards.loud"])
     assert exit_.value.code == 2

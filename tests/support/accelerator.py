@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 ACCELERATOR = torch.device("meta")
 COPIES = ("aten::_to_copy", "aten::copy_")
 WAITING = ("aten::_linalg_eigh",)
-"""what ends in a question to the accelerator, beside what meta tensors refuse; eigh asks whether it has converged"""
+"""operations that wait for the accelerator, although meta tensors allow them: eigh reads whether it has converged"""
 FROM_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 RESULTS = {}
 """kinds of results of operations on kinds of arguments, which take torch a millisecond to work out"""
