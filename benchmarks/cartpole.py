@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported: idle OpenMP workers must not spin
 
@@ -61,9 +62,9 @@ def cases(config: str, num_states: int) -> Iterator[Case]:
 
 def built(config: str) -> CartpoleEmbedding:
     """Build the module of a shipped config."""
-    sys.argv = sys.argv[:1]
     arguments = ["--config", str(CONFIGS / f"{config}.yaml"), "--trainer.accelerator=cpu"]
-    return LightningCLI(args=arguments, run=False, save_config_callback=None).model
+    with patch.object(sys, "argv", sys.argv[:1]):  # LightningCLI would warn about other arguments
+        return LightningCLI(args=arguments, run=False, save_config_callback=None).model
 
 
 def updates(module: CartpoleEmbedding, states: Tensor) -> Work:
