@@ -42,6 +42,7 @@ def dcem(
     noise_exponent: float = 0.0,
     horizon: int = 1,
     grad_iterations: int | None = None,
+    gradient_clip: float | None = None,
     checkpoint: bool = False,
     trace: bool = False,
     common_noise: bool = False,
@@ -99,6 +100,9 @@ def dcem(
             is then ``horizon`` steps of actions, time first.
         horizon: number of time steps in D, for coloured noise.
         grad_iterations: number of last iterations to differentiate; earlier ones run without a graph. None: all.
+        gradient_clip: shorten, in each iteration, the gradient of a problem with respect to the scores of its candidates to
+            at most this norm. It is that of the whole loss: where that is a mean over B problems, 1 / B is what each
+            problem's own value weighs. In a batch, the gradients of few searches are hundreds of times the others'.
         checkpoint: recompute each iteration in the backward pass, so that memory hardly grows with the number of
             iterations. Random numbers that the objective draws from torch's global generators or from ``generator``
             are reproduced. Others are not: in eager mode on the CPU, different values raise an error; elsewhere the
@@ -121,7 +125,7 @@ def dcem(
     """
     check_options(
         num_candidates, num_elites, num_iterations, temperature, lower, upper, min_std, momentum, num_kept,
-        noise_exponent, horizon, grad_iterations,
+        noise_exponent, horizon, grad_iterations, gradient_clip,
     )  # fmt: skip
     is_hard = not isinstance(temperature, Tensor) and temperature == 0
     return minimize(
@@ -139,6 +143,7 @@ def dcem(
         num_kept=num_kept,
         warm_start=warm_start,
         grad_iterations=grad_iterations,
+        gradient_clip=gradient_clip,
         checkpoint=checkpoint,
         trace=trace,
         common_noise=common_noise,
@@ -191,6 +196,7 @@ class DCEM(SamplingSolver):
         noise_exponent: float = 0.0,
         horizon: int = 1,
         grad_iterations: int | None = None,
+        gradient_clip: float | None = None,
         checkpoint: bool = False,
         trace: bool = False,
         common_noise: bool = False,

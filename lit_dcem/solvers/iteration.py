@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lit_dcem.solvers.arrays import suits_arrays
+from lit_dcem.solvers.clipping import clip_gradient
 from lit_dcem.solvers.distributions import Distribution, Gaussian
 from lit_dcem.solvers.fused import fused_fit
 from lit_dcem.solvers.options import as_bound, plain, require
@@ -48,6 +49,7 @@ class Step:
     standardize: bool
     num_kept: int
     tolerance: float | None
+    gradient_clip: float | None = None
 
     def begin(self, mean: Tensor, std: Tensor, kept: Tensor | None) -> State:
         """The first state."""
@@ -63,9 +65,10 @@ class Step:
             values, broken = set_aside(self.objective, candidates, values)
             # Weight 0 is not enough: 0 * NaN is NaN.
             points = torch.where(broken.unsqueeze(-1), before.mean.detach().unsqueeze(1), candidates)
-        fitted = self._fused(before, values, candidates) if broken is None else None
+        scored = values if self.gradient_clip is None else clip_gradient(values, self.gradient_clip)
+        fitted = self._fused(before, scored, candidates) if broken is None else None
         if fitted is None:
-            weights = self._weigh(values, broken)
+            weights = self._weigh(scored, broken)
             fitted = self.distribution.fit(before, points, weights), weights
         after, weights = fitted
         after = after._replace(mean=clamped(after.mean, self.bounds))

@@ -40,6 +40,7 @@ class Loop:
     warm_start: Float[Tensor, "batch kept dim"] | None = None
     tolerance: float | None = None
     grad_iterations: int | None = None
+    gradient_clip: float | None = None
     checkpoint: bool = False
     trace: bool = False
     common_noise: bool = False
@@ -61,7 +62,7 @@ class Loop:
     def _solve(self, objective: Objective, mean: Tensor, std: float | Tensor) -> Solution:
         self._check_generators(len(mean))
         bounds = as_bounds(self.lower, self.upper, mean)
-        parts = self.weighting, self.distribution, self.standardize, self.num_kept, self.tolerance
+        parts = self.weighting, self.distribution, self.standardize, self.num_kept, self.tolerance, self.gradient_clip
         step = Step(objective, bounds, *parts)
         state = step.begin(mean, as_std(std, mean), self.warm_start)
         iterations, counts, with_grad = [], [], torch.is_grad_enabled()

@@ -42,6 +42,7 @@ def minimize(
     tolerance: float | None = None,
     maximize: bool = False,
     grad_iterations: int | None = None,
+    gradient_clip: float | None = None,
     checkpoint: bool = False,
     trace: bool = False,
     common_noise: bool = False,
@@ -74,6 +75,7 @@ def minimize(
             distribution. Where looking is free (on a CPU, in eager mode) the search ends with the last problem.
         maximize: look for the largest value instead; the values in the solution are those of ``objective``.
         grad_iterations: number of last iterations to differentiate; earlier ones run without a graph. None: all.
+        gradient_clip: shorten the gradient through the scores of each problem to this norm, as in `dcem`.
         checkpoint: recompute each iteration in the backward pass, as in `dcem`.
         trace: also return every iteration.
         common_noise: give all problems of the batch the same noise (common random numbers).
@@ -90,7 +92,7 @@ def minimize(
             finite value.
         RuntimeError: in the backward pass, if a checkpointed objective returns other values than before.
     """
-    check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations)
+    check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations, gradient_clip)
     _check(weighting, num_candidates, num_iterations, tolerance)
     loop = Loop(
         sizes=candidates_per_iteration(num_candidates, num_iterations),
@@ -104,6 +106,7 @@ def minimize(
         warm_start=warm_start,
         tolerance=tolerance,
         grad_iterations=grad_iterations,
+        gradient_clip=gradient_clip,
         checkpoint=checkpoint,
         trace=trace,
         common_noise=common_noise,
@@ -152,6 +155,7 @@ class Minimizer(SamplingSolver):
         tolerance: float | None = None,
         maximize: bool = False,
         grad_iterations: int | None = None,
+        gradient_clip: float | None = None,
         checkpoint: bool = False,
         trace: bool = False,
         common_noise: bool = False,
@@ -161,7 +165,7 @@ class Minimizer(SamplingSolver):
     ) -> None:
         given = locals()
         super().__init__({name: given[name] for name in OPTIONS})
-        check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations)
+        check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations, gradient_clip)
         _check(weighting, num_candidates, num_iterations, tolerance)
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor = 1.0) -> Solution:

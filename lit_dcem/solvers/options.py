@@ -72,6 +72,7 @@ def check_options(
     noise_exponent: float,
     horizon: int,
     grad_iterations: int | None,
+    gradient_clip: float | None,
 ) -> None:
     """Raise a ValueError for options of `dcem` that are out of range or contradict each other.
 
@@ -79,7 +80,7 @@ def check_options(
     """
     for name, count in {"num_elites": num_elites, "horizon": horizon}.items():
         whole_number(name, count)
-    check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations)
+    check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations, gradient_clip)
     fewest = min(candidates_per_iteration(num_candidates, num_iterations))
     require(num_elites >= 1, "num_elites must be at least 1", num_elites)
     require(num_elites <= fewest, "num_elites must be at most num_candidates", num_elites, fewest)
@@ -100,6 +101,7 @@ def check_loop(
     upper: Bound,
     num_kept: int,
     grad_iterations: int | None,
+    gradient_clip: float | None,
 ) -> None:
     """Raise a ValueError for options of `minimize` that are out of range or contradict each other."""
     for name, count in {"num_iterations": num_iterations, "num_kept": num_kept}.items():
@@ -113,6 +115,8 @@ def check_loop(
         whole_number("grad_iterations", grad_iterations)
         rule = "grad_iterations must be between 1 and num_iterations"
         require(1 <= grad_iterations <= num_iterations, rule, grad_iterations, num_iterations)
+    if gradient_clip is not None:
+        require(0 < gradient_clip < math.inf, "gradient_clip must be positive and finite", gradient_clip)
 
 
 def check_temperature(temperature: float | Tensor, least: Literal["positive", "at least 0"] = "positive") -> None:

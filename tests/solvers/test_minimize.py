@@ -337,7 +337,7 @@ def test_the_solver_has_the_options_of_the_function():
     options = {"weighting": TopK(5), "num_candidates": [30, 20], "num_iterations": 2, "generator": generator()}
     assert torch.equal(solver(bowl(TARGET), START).mean, minimize(bowl(TARGET), START, **options).mean)
     assert solver.num_evaluations == 50 and not solver.is_differentiable and Minimizer().is_differentiable
-    assert solver.replace(weighting=Softmax()).is_differentiable and len(solver.traced().options) == 19
+    assert solver.replace(weighting=Softmax()).is_differentiable and len(solver.traced().options) == 20
     assert "TopK(num_elites=5)" in repr(solver) and repr(Minimizer()) == "Minimizer()"
     with pytest.raises(ValueError, match="num_choices must divide the size of a point, got 3 and 4"):
         Minimizer(distribution=Categorical(3)).check_dim(4)
