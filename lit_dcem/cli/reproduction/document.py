@@ -26,7 +26,7 @@ Figures share their runs.
 Time, hardware and commit are those of the shipped files, from which `lit-dcem figure N` draws.
 
 With `--quick`, each run has debug size and one seed, which shows that everything works, and nothing else.
-The column `--quick` has {quick}: a rough sum over what a figure needs in an empty folder, measured once.
+The column `--quick` has {quick}: what each figure takes by itself in an empty folder, measured once.
 `lit-dcem reproduce all --quick` takes {quick_all} of it, since figures share their runs.
 """
 

@@ -43,7 +43,7 @@ class Recipe:
     commit: str = "any"
     remark: str = ""
     quick: str = ""
-    """`QUICK` of what ``reproduce N --quick`` does in an empty folder: a rough sum over its processes, measured once"""
+    """`QUICK` of what ``reproduce N --quick`` does in an empty folder, measured once"""
 
 
 def _regression(config: str, *seeds: int) -> Study:
@@ -78,7 +78,7 @@ def _planet(task: str, phases: int, evaluated: bool = False) -> Study:
 CHEETAH, WALKER, SWINGUP = "cheetah-run", "walker-walk", "cartpole-swingup"
 XEON, XEON_CORE = (f"{cores} of an Intel Xeon (Sapphire Rapids), no GPU" for cores in ("2 cores", "1 core"))
 EPYC_CORE = "1 core of an AMD EPYC, shared with other work, no GPU"
-QUICK = "processor time on an AMD EPYC with AVX2, shared with other work, no GPU"
+QUICK = "processor time on an AMD EPYC with AVX2, no GPU (commit f976f73)"
 QUICK_ALL = "12 min"
 REGRESSION: dict[str, Any] = {
     "draws": "last",
@@ -110,15 +110,15 @@ RECIPES: Mapping[str, Recipe] = {
         "energies learned through unrolled gradient descent and DCEM",
         [_regression("regression", 0), _regression("regression_gd", 0)],
         **REGRESSION, seeds="0", time="4 min",
-        quick="45 s",
+        quick="34 s",
     ),
     "2": Recipe(
         "iterations of a search over forces, and over a latent space",
         [_cartpole(sizes=[2], temperatures=[1.0], seeds=[0])],
         **CARTPOLE, draws="best", seeds="0", time="4 min", hardware=XEON_CORE,
-        quick="30 s",
+        quick="26 s",
     ),
-    "3": Recipe("the graphical model, drawn from the code", quick="12 s"),
+    "3": Recipe("the graphical model, drawn from the code", quick="10 s"),
     "4": Recipe(
         "returns of PlaNet's controllers",
         [_planet(task, 3, evaluated=True) for task in SUITE],
@@ -126,32 +126,32 @@ RECIPES: Mapping[str, Recipe] = {
         time=f"{CHEETAH_TIME}; {WALKER_TIME}; {SWINGUP_TIME}; evaluations not timed",
         hardware=EPYC_CORE, commit=f"{CHEETAH_COMMIT}; {WALKER_COMMIT}; {SWINGUP_COMMIT}",
         remark=f"{CHEETAH_STOPPED} {WALKER_STOPPED} {REPLAY} Phase 3 of cheetah and walker has not been run.",
-        quick="8 min",
+        quick="6 min",
     ),
     "5": Recipe(
         "learning curves of the regression, and error against inner iterations",
         [_regression("regression", 0, 1, 2), _regression("regression_gd", 0, 1, 2)],
         **REGRESSION, seeds="0, 1, 2", time="13 min",
-        quick="45 s",
+        quick="34 s",
     ),
     "6": Recipe(
         "predictions after 1 to 30 inner iterations",
         [_regression("regression", 0), _regression("regression_gd", 0)],
         **REGRESSION, seeds="0", time="4 min, shared with figure 1",
-        quick="45 s",
+        quick="34 s",
     ),
-    "7": Recipe("outputs of untrained decoders", quick="12 s"),
+    "7": Recipe("outputs of untrained decoders", quick="11 s"),
     "8": Recipe(
         "learning curves of the cartpole's ablation",
         [_cartpole()],
         **CARTPOLE, draws="table", seeds="0, 1, 2", time="49 min", hardware=XEON,
-        quick="2.5 min",
+        quick="2.2 min",
     ),
     "9": Recipe(
         "improvement over the expert, by latent size and temperature",
         [_cartpole()],
         **CARTPOLE, draws="table", seeds="0, 1, 2", time="49 min, shared with figure 8", hardware=XEON,
-        quick="2.5 min",
+        quick="2.2 min",
     ),
     "10": Recipe(
         "cost surfaces over latent spaces of two dimensions",
@@ -167,7 +167,7 @@ RECIPES: Mapping[str, Recipe] = {
         time="cheetah 91 min; walker 81 min for half of it", hardware=XEON_CORE,
         commit="cheetah 5740608; walker 371f16c",
         remark=f"The run of the walker {STOPPED}",
-        quick="1.3 min",
+        quick="1 min",
     ),
     "12": Recipe(
         "learning curves of phase 2",
@@ -176,7 +176,7 @@ RECIPES: Mapping[str, Recipe] = {
         time=f"{CHEETAH_TIME}; {WALKER_TIME}; swing-up: 22 min, 40 min",
         hardware=EPYC_CORE, commit=f"{CHEETAH_COMMIT}; {WALKER_COMMIT}; {SWINGUP_COMMIT}",
         remark=f"{CHEETAH_STOPPED} {WALKER_STOPPED} {REPLAY} Phase 1 of cheetah and walker ran on the Intel Xeon.",
-        quick="3 min",
+        quick="2.5 min",
     ),
     "13": Recipe(
         "returns of phase 3 against steps of PPO",
@@ -184,21 +184,21 @@ RECIPES: Mapping[str, Recipe] = {
         draws="logs", phase=3, data=_from_state(SWINGUP), seeds="0",
         time=SWINGUP_TIME, hardware=EPYC_CORE, commit=SWINGUP_COMMIT,
         remark="The shipped run began from an earlier phase 2, of commit 32365ca.",
-        quick="1.5 min",
+        quick="63 s",
     ),
     "14": Recipe(
         "decoded candidates of a search on the cheetah",
         [_planet(CHEETAH, 2)],
         draws="best", phase=2, data=_from_state(CHEETAH), seeds="0",
         time=CHEETAH_TIME, hardware=EPYC_CORE, commit=CHEETAH_COMMIT, remark=f"{CHEETAH_STOPPED} {REPLAY}",
-        quick="1.5 min",
+        quick="1 min",
     ),
     "15": Recipe(
         "decoded candidates of a search on the walker",
         [_planet(WALKER, 2)],
         draws="best", phase=2, data=_from_state(WALKER), seeds="0",
         time=WALKER_TIME, hardware=EPYC_CORE, commit=WALKER_COMMIT, remark=f"{WALKER_STOPPED} {REPLAY}",
-        quick="1.5 min",
+        quick="68 s",
     ),
 }  # fmt: skip
 """by the paper's numbers"""
