@@ -27,7 +27,7 @@ Time, hardware and commit are those of the shipped files, from which `lit-dcem f
 
 With `--quick`, each run has debug size and one seed, which shows that everything works, and nothing else.
 The column `--quick` has {quick}: what each figure takes by itself in an empty folder, measured once.
-`lit-dcem reproduce all --quick` takes {quick_all} of it, since figures share their runs.
+`lit-dcem reproduce all --quick` takes about {quick_all}, since figures share their runs.
 """
 
 
