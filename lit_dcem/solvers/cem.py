@@ -100,9 +100,10 @@ def dcem(
             is then ``horizon`` steps of actions, time first.
         horizon: number of time steps in D, for coloured noise.
         grad_iterations: number of last iterations to differentiate; earlier ones run without a graph. None: all.
-        gradient_clip: shorten, in each iteration, the gradient of a problem with respect to the scores of its candidates to
-            at most this norm. It is that of the whole loss: where that is a mean over B problems, 1 / B is what each
-            problem's own value weighs. In a batch, the gradients of few searches are hundreds of times the others'.
+        gradient_clip: most that the norm of a problem's gradient through the scores of its candidates may be, in each
+            iteration; a longer one is shortened. The gradient is that of the whole loss: where that is a mean over B
+            problems, a problem's own value weighs 1 / B. In a batch, a few searches may have gradients that are
+            hundreds of times as long as the others'.
         checkpoint: recompute each iteration in the backward pass, so that memory hardly grows with the number of
             iterations. Random numbers that the objective draws from torch's global generators or from ``generator``
             are reproduced. Others are not: in eager mode on the CPU, different values raise an error; elsewhere the
