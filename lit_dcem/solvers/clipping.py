@@ -10,11 +10,9 @@ from torch import Tensor
 
 
 def clip_gradient(values: Float[Tensor, "*batch n"], max_norm: float) -> Float[Tensor, "*batch n"]:
-    r"""The values as they are; backward, each row's gradient g is shortened to a norm of at most ``max_norm`` c.
+    """The values as they are; in the backward pass, the gradient of each row is shortened to a norm of ``max_norm``.
 
-    .. math:: g \mapsto g\, \min\left(1, \frac{c}{\lVert g \rVert}\right)
-
-    Forward-mode derivatives are those of the identity.
+    A gradient that is no longer than that stays as it is. Forward-mode derivatives are those of the identity.
     """
     function = _Clip if torch.compiler.is_compiling() else _ForwardModeClip
     return function.apply(values, float(max_norm))  # pyright: ignore[reportReturnType]

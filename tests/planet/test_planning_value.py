@@ -108,7 +108,7 @@ class Goal(ValueEnsemble):
 def test_a_planner_goes_where_the_value_is(weight, least, most):
     value, search = Goal(), {"num_candidates": 300, "num_elites": 20, "num_iterations": 10, "temperature": 0.0}
     value.weight.fill_(weight)
-    planner = CEMPlanner(DCEM(**search), horizon=3, value=value)
+    planner = CEMPlanner(DCEM(**search), horizon=3, value=value, precision="float32")
     torch.manual_seed(0)
     plan = planner.solve(Problem(LinearModel(), place([0.0, 0.0]))).mean.view(3, 2)
     end = 0.25 * plan[0] + 0.5 * plan[1] + plan[2]
@@ -117,7 +117,7 @@ def test_a_planner_goes_where_the_value_is(weight, least, most):
 
 def test_kept_plans_are_compared_by_what_follows_them_too():
     value = Goal()
-    planner = CEMPlanner(DCEM(**SEARCH), horizon=3, keep_plans=True, value=value)
+    planner = CEMPlanner(DCEM(**SEARCH), horizon=3, keep_plans=True, value=value, precision="float32")
     still, moving = torch.zeros(1, 3, 2), torch.ones(1, 3, 2)
     kept = []
     for weight in (0.0, 10.0):
