@@ -91,7 +91,10 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
-        """Parse; the null of an option of a part inside a part arrives as its Python name (jsonargparse 4.53)."""
+        """Parse; the null of an option of a part inside a part arrives as its Python name (jsonargparse 4.53).
+
+        So None is null there, too, where somebody types it.
+        """
         if args is not None and len(args) == 1 and args[0].startswith("--") and args[0].endswith("=None"):
             args = [args[0].removesuffix("None") + "null"]
         return super().parse_args(args, *others, **options)

@@ -102,8 +102,8 @@ def dcem(
         grad_iterations: number of last iterations to differentiate; earlier ones run without a graph. None: all.
         gradient_clip: most that the norm of a problem's gradient through the scores of its candidates may be, in each
             iteration; a longer one is shortened. The gradient is that of the whole loss: where that is a mean over B
-            problems, a problem's own value weighs 1 / B. In a batch, a few searches may have gradients that are
-            hundreds of times as long as the others'.
+            problems, a problem's own value weighs 1 / B. In a batch, the gradients of a few searches may be a
+            hundred times as long as those of others.
         checkpoint: recompute each iteration in the backward pass, so that memory hardly grows with the number of
             iterations. Random numbers that the objective draws from torch's global generators or from ``generator``
             are reproduced. Others are not: in eager mode on the CPU, different values raise an error; elsewhere the

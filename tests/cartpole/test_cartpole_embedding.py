@@ -218,4 +218,4 @@ def test_shipped_config_of_dcem_learns_through_bounded_gradients(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     main(["fit", "--config", "cartpole_dcem", "--trainer.max_epochs=8", "--trainer.accelerator=cpu"])
     rows = Checkpoint.read("runs/cartpole_dcem/version_0/checkpoints/best.ckpt").history
-    assert min(row["val/cost"] for row in rows) < -9.8  # without the bound, -9.4 after more updates
+    assert min(row["val/cost"] for row in rows) < -9.8  # without the bound, this seed has -9.58 after 1,000 updates
