@@ -4,6 +4,7 @@ Build: ``pip install -e '.[docs]' && sphinx-build -W --keep-going -c docs . site
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ html_math_renderer = "mathml"
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds a cell, on a busy machine; a whole page takes less than 60 on a quiet one
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pages run side by side; with more threads than cores they wait in loops
 nb_execution_in_temp = True  # what a page writes does not end up here
 nb_merge_streams = True
 
