@@ -37,7 +37,7 @@ def solution_of(
     value = evaluate(step.objective, last)
     candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)
     values = torch.cat([iteration.values for iteration in iterations], 1)
-    are_finite = known_to_be_finite(last, value) and known_to_be_finite(last, values)
+    are_finite = known_to_be_finite(value, last) and known_to_be_finite(values)
     if not are_finite:
         value, _ = set_aside(step.objective, last, value, best_of(candidates[:, 1:], values)[0])
     best, best_value = best_of(candidates, torch.cat([value, values], 1))

@@ -61,7 +61,7 @@ class Step:
         candidates = self._candidates(state, noise)
         values = evaluate(self.objective, candidates)
         points, broken = candidates, None
-        if not known_to_be_finite(candidates, values):
+        if not known_to_be_finite(values, candidates):
             values, broken = set_aside(self.objective, candidates, values)
             # Weight 0 is not enough: 0 * NaN is NaN.
             points = torch.where(broken.unsqueeze(-1), before.mean.detach().unsqueeze(1), candidates)
@@ -157,15 +157,21 @@ def evaluate(objective: Objective, candidates: Float[Tensor, "batch n dim"]) -> 
         ValueError: the objective returned another shape than ``[B, N]``.
     """
     values = objective(candidates)
-    rule = "objective must return one value per candidate"
-    shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-    require(shape == list(candidates.shape[:2]), rule, f"{shape} for candidates {list(candidates.shape)}")
+    if not isinstance(values, Tensor) or values.shape != candidates.shape[:2]:
+        shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        rule = "objective must return one value per candidate"
+        require(False, rule, f"{shape} for candidates {list(candidates.shape)}")
     return values.to(candidates.dtype)
 
 
-def known_to_be_finite(candidates: Tensor, values: Tensor) -> bool:
-    """Whether no candidate is broken, as far as that can be checked for free; false where it cannot."""
-    return is_free_to_look(values) and all(math.isfinite(each.detach().sum().item()) for each in (values, candidates))
+def known_to_be_finite(values: Tensor, *points: Tensor) -> bool:
+    """Whether all are finite, as far as that can be checked for free; false where it cannot.
+
+    Args:
+        values: of points; those of wrapped points are wrapped, too, and not looked at.
+        points: what they are the values of, unless that is known.
+    """
+    return is_free_to_look(values) and all(math.isfinite(each.detach().sum().item()) for each in (values, *points))
 
 
 def set_aside(

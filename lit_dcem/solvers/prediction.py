@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -94,8 +94,11 @@ class Returns:
         self, state: State, actions: Float[Tensor, "batch candidates horizon action"]
     ) -> Float[Tensor, "batch candidates"]:
         """The predicted returns of the actions from the states ``[B, ...]``."""
-        outcomes = torch.cat([self._outcomes(model, state, actions) for model in self.models], -1)
-        return outcomes.mean(-1) if self.risk == "mean" else mean_of_worst(outcomes, float(self.risk))
+        outcomes = [self._outcomes(model, state, actions) for model in self.models]
+        if self.risk != "mean":
+            return mean_of_worst(torch.cat(outcomes, -1), float(self.risk))
+        is_one = len(outcomes) == self.num_samples == 1  # which is its own mean
+        return outcomes[0].squeeze(-1) if is_one else torch.cat(outcomes, -1).mean(-1)
 
     def _outcomes(
         self, model: PlanningModel, state: State, actions: Tensor
@@ -129,6 +132,8 @@ def batch_of(state: State) -> Tensor:
     Raises:
         ValueError: a state without tensors, or with tensors of different batches.
     """
+    if isinstance(state, Tensor) and state.dim() > 0:
+        return state
     tensors = [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)]
     require(bool(tensors), "A state must hold tensors", type(state).__name__)
     sizes = sorted({tuple(tensor.shape[:1]) for tensor in tensors})
@@ -139,13 +144,14 @@ def batch_of(state: State) -> Tensor:
 
 def _rollout(model: PlanningModel, state: State, actions: Tensor, with_last: bool) -> tuple[Tensor, State]:
     """Rewards ``[B, N, H]``, and the states after all actions where they are needed."""
-    if isinstance(model, RolloutModel):
+    if _rolls_out(model):
         rewards, state = model.rollout(state, actions)
     else:
         state, steps, moves = _for_candidates(state, actions.shape[1]), [], actions.unbind(2)
+        shape = actions.shape[:2]
         for i, action in enumerate(moves):
             reward = model.reward(state, action)
-            _check_shape("reward", reward, action.shape[:-1])
+            _check_shape("reward", reward, shape)
             steps.append(reward)
             if with_last or i + 1 < len(moves):
                 state = model.step(state, action)
@@ -154,18 +160,25 @@ def _rollout(model: PlanningModel, state: State, actions: Tensor, with_last: boo
     return rewards, state
 
 
+def _rolls_out(model: PlanningModel) -> TypeGuard[RolloutModel]:
+    """As ``isinstance(model, RolloutModel)``, which takes as long as several operations of torch."""
+    return getattr(model, "rollout", None) is not None
+
+
 def _for_candidates(state: State, count: int) -> State:
     """The states ``[B, ...]`` as ``[B, N, ...]``, without copying them."""
 
     def expand(leaf: Any) -> Any:
         return leaf.unsqueeze(1).expand(-1, count, *leaf.shape[1:]) if isinstance(leaf, Tensor) else leaf
 
-    return pytree.tree_map(expand, state)
+    return expand(state) if isinstance(state, Tensor) else pytree.tree_map(expand, state)
 
 
-def _check_shape(name: str, numbers: Tensor, shape: Sequence[int]) -> None:
+def _check_shape(name: str, numbers: Tensor, shape: torch.Size) -> None:
+    if isinstance(numbers, Tensor) and numbers.shape == shape:  # of each step, so write no message before it is needed
+        return
     rule = f"{name} of a model must return numbers of shape {list(shape)}, without a last dimension of its own"
-    require(isinstance(numbers, Tensor) and numbers.shape == torch.Size(shape), rule, _described(numbers))
+    require(False, rule, _described(numbers))
 
 
 def _described(numbers: Any) -> str:
