@@ -46,7 +46,10 @@ def mppi_cases() -> Iterator[Case]:
     state, actions = torch.tensor([0.0, 0.0, -1.0, 0.0, 0.0]), STD * torch.randn(STEPS, SAMPLES)
     planner = Planner(Cartpole(), _ours(), STEPS, 1, lower=-MAX_FORCE, upper=MAX_FORCE, std=STD)
     floor = partial(_rollout, state.expand(SAMPLES, -1), actions)
-    peers = {"pytorch-mppi": partial(_theirs().command, state, shift_nominal_trajectory=False)}
+    peers = {
+        "pytorch-mppi": partial(_theirs().command, state, shift_nominal_trajectory=False),
+        "pytorch-mppi, with the value of its plan": partial(_command_and_value, _theirs(), state),
+    }
     yield Case(
         "mppi, a plan for a cartpole", partial(planner.act, state.unsqueeze(0)), peers, "its rollouts alone", floor
     )
@@ -68,6 +71,12 @@ def _theirs() -> Any:
     bounds = {"u_min": torch.tensor([-MAX_FORCE]), "u_max": torch.tensor([MAX_FORCE])}
     variance, start = torch.tensor([[STD**2]]), torch.zeros(STEPS, 1)
     return MPPI(dynamics, cost, 5, variance, num_samples=SAMPLES, horizon=STEPS, U_init=start, **bounds)
+
+
+def _command_and_value(controller: Any, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Do what `Planner.act` does: it says what its plan is worth, too."""
+    action = controller.command(state, shift_nominal_trajectory=False)
+    return action, _rollout(state.unsqueeze(0), controller.U)
 
 
 @torch.no_grad()
