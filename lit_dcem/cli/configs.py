@@ -67,10 +67,11 @@ def content_of(path: str | None) -> Tree:
 
 
 def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Tree:
-    """Both configs as one, where the second overrides the first."""
+    """Both configs as one, where the second overrides the first; options after a text are of the class it names."""
     whole = dict(before)
     for name, value in after.items():
         there = whole.get(name)
+        there = {"class_path": there} if isinstance(there, str) else there
         whole[name] = merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
     return whole
 

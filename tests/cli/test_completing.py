@@ -51,6 +51,8 @@ def test_options_of_the_environment_count():
 def test_options_of_an_environment_are_not_taken_for_classes():
     typed = '--data.env_options={"model": "ant.xml", "data": "a.b"}'
     assert given_in([typed])["data"]["env_options"] == {"model": "ant.xml", "data": "a.b"}
+    later = ["--model.planner=lit_dcem.CEMPlanner", "--model.planner.horizon=4"]
+    assert given_in(later)["model"]["planner"] == {"class_path": "lit_dcem.CEMPlanner", "horizon": 4}
     assert given_in(["--model=lit_dcem.PlanetPhase1"])["model"] == {"class_path": "lit_dcem.PlanetPhase1"}
 
 
