@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from lit_dcem.cartpole.planners import CartpolePlanner, FullSpacePlanner
 from lit_dcem.cartpole.states import BATCH, held_out_states, validation_states
 from lit_dcem.errors import UsageError, require
 from lit_dcem.training.checkpoint import Checkpoint
-from lit_dcem.training.evaluating import Evaluator, Measured, Option, Report, Rows, at_least, episodes, video
+from lit_dcem.training.evaluating import Evaluator, Measured, Option, Own, Report, Rows, at_least, episodes, video
 from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.progress import progress, ticking
 from lit_dcem.training.statistics import bootstrap_interval
@@ -70,7 +71,7 @@ def measure(
 
     Args:
         checkpoint: of `CartpoleEmbedding`.
-        planner: from states ``[B, 5]`` to forces ``[B, H]``.
+        planner: from states ``[B, 5]`` to forces ``[B, H]``; also the module of the checkpoint with other options.
         states: "validation" or "held-out".
         seeds: number of seeds to average the cost of plans over.
         closed_loop: run episodes, instead of measuring the cost of plans.
@@ -84,8 +85,10 @@ def measure(
         UsageError: both or neither of checkpoint and planner, more episodes than states, or no planner.
     """
     given = [name for name, value in (("planner", planner), ("checkpoint", checkpoint)) if value is not None]
-    require(len(given) == 1, "Give either --config with a planner or --checkpoint", " and ".join(given) or "neither")
-    measured = checkpoint.module() if checkpoint is not None else planner
+    changed = checkpoint is not None and isinstance(planner, CartpoleEmbedding)
+    rule = "Give either --config with a planner or --checkpoint"
+    require(changed or len(given) == 1, rule, " and ".join(given) or "neither")
+    measured = checkpoint.module() if planner is None and checkpoint is not None else planner
     assert measured is not None
     name, initial = type(measured).__name__, STATES[states]()
     if not closed_loop:
@@ -163,6 +166,13 @@ def _warm_up(planner: nn.Module, states: Tensor) -> None:
     require(fits, "A planner must map states [1, 5] to forces [1, H]", f"{got} of {type(planner).__name__}")
 
 
+def own_planner(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config of the module, which is a planner."""
+    config = checkpoint.trusted_config.model
+    options = {name: value for name, value in config.items() if name not in ("_class_path", "_instantiator")}
+    return {"class_path": config["_class_path"], "init_args": options}
+
+
 EVALUATOR = Evaluator(
     title="cartpole",
     subject="a planner of the cartpole",
@@ -172,4 +182,11 @@ EVALUATOR = Evaluator(
     options=OPTIONS,
     rows=ROWS,
     measure=measure,
+    own=Own(
+        kinds=(CartpoleEmbedding,),
+        config=own_planner,
+        part="",
+        trained=("decoder",),
+        options=("solver", "initial_std", "answer"),
+    ),
 )

@@ -76,19 +76,32 @@ def merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Tree:
     return whole
 
 
-def given_in(arguments: list[str]) -> Tree:
-    """What configs and options say of ``model``, ``data`` and ``trainer``, as `plain` trees; the last word counts."""
-    given: Tree = {part: {} for part in PARTS}
+def given_in(arguments: list[str], parts: tuple[str, ...] = PARTS) -> Tree:
+    """What configs and options say of some parts, each as a `plain` tree; the last word counts."""
+    given: Tree = {part: {} for part in parts}
     words = [word for typed, path in arguments_of(arguments) for word in (typed if path is None else [path, None])]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if following is None:
             content = content_of(word)
-            given = merged(given, _named({part: content[part] for part in PARTS if part in content}))
-        elif word is not None and word.startswith(tuple(f"--{part}" for part in PARTS)):
+            given = merged(given, _named({part: content[part] for part in parts if part in content}))
+        elif word is not None and word.startswith(tuple(f"--{part}" for part in parts)):
             name, equals, value = word.removeprefix("--").partition("=")
             value = value if equals else "" if following.startswith("--") else following
             given = merged(given, _named(_tree(name.split("."), _value(value))))
-    return {part: given[part] if isinstance(given[part], dict) else {} for part in PARTS}
+    return {part: given[part] if isinstance(given[part], dict) else {} for part in parts}
+
+
+def last_given(name: str, arguments: list[str]) -> str | None:
+    """What configs and the option ``--NAME`` say last; None if nothing, or null."""
+    found, waits = None, False
+    for (word, *_), path in arguments_of(arguments):
+        option, equals, value = word.partition("=")
+        if path is not None:
+            found = content_of(path).get(name, found)
+        elif waits or (equals and option == f"--{name}"):
+            found = word if waits else value
+        waits = path is None and word == f"--{name}" and not waits
+    return None if found in (None, "null") else str(found)
 
 
 def _named(tree: Tree) -> Tree:
@@ -123,6 +136,12 @@ def plain(tree: Any) -> Any:
     inner = tree.get("init_args")
     flat = {**{k: v for k, v in tree.items() if k != "init_args"}, **(inner if isinstance(inner, dict) else {})}
     return {str(name): plain(value) for name, value in flat.items()}
+
+
+def named(value: Any) -> str:
+    """A function or class by its path, as a config names it; anything else as text."""
+    name = getattr(value, "__qualname__", None)
+    return str(value) if name is None else f"{value.__module__}.{name}"
 
 
 def class_of(part: Mapping[str, Any] | Namespace) -> type | None:

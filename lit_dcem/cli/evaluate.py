@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -13,7 +13,8 @@ from jsonargparse import ActionConfigFile, Namespace
 from rich.console import Console
 from torch import nn
 
-from lit_dcem.cli.configs import check_configs
+from lit_dcem.cli.configs import check_configs, named
+from lit_dcem.cli.own_planner import ChangedPlanner, changed_planner, in_words
 from lit_dcem.cli.rooms import modules_at
 from lit_dcem.cli.table import table_of
 from lit_dcem.cli.train import Parser
@@ -27,6 +28,7 @@ from lit_dcem.training.video import write_video
 
 EVALUATORS: tuple[Evaluator, ...] = tuple(module.EVALUATOR for module in modules_at("*/evaluate.py"))
 """one in the room of each experiment"""
+OWN = "options without a class, as --planner.solver.temperature=0, are laid over the planner of the checkpoint"
 DESCRIPTION = "Measure what a checkpoint has learned, or the planner of a config."
 
 
@@ -37,35 +39,47 @@ def run(arguments: list[str]) -> None:
         UsageError: what was typed cannot be done.
     """
     check_configs(arguments)
-    parser = _parser()
-    try:
-        options = parser.parse_args(arguments)
-        typed = parser.parse_args(arguments, defaults=False)
-    except ValueError as error:  # of a path that cannot be one
-        raise UsageError(one_sentence(str(error))) from error
+    changed = changed_planner(arguments, EVALUATORS)
+    parser = _parser(changed.own.kinds if changed else ())
+    options, typed = _parsed(parser, changed.in_front(arguments) if changed else arguments)
+    differences = changed.differences(parser, options.planner) if changed else None
     _check(options)
-    checkpoint = Checkpoint.read(options.checkpoint) if options.checkpoint else None
+    checkpoint = changed.checkpoint if changed else Checkpoint.read(options.checkpoint) if options.checkpoint else None
     evaluator = _evaluator(checkpoint, options)
     _check_typed(evaluator, checkpoint, options, typed)
-    planner = _built(parser, options) if options.get("planner") else None
+    planner = _planner(parser, options, changed)
     given = {option.name: _value(option, parser, options) for option in evaluator.options}
     reports, film = evaluator.measure(checkpoint, planner, **given)
     Console().print(table_of(reports, evaluator.rows))
+    if differences is not None:
+        Console().print(in_words(differences), markup=False, highlight=False)
     if options.out is not None:
-        _write(options, evaluator, reports)
+        _write(options, evaluator, reports, differences)
     if film is not None:  # the last, as it needs the most room
         write_video(Path(options.video), *film)
 
 
-def _parser() -> Parser:
-    """The options of all experiments, in a group for each set of experiments that takes them."""
+def _parsed(parser: Parser, arguments: list[str]) -> tuple[Namespace, Namespace]:
+    """All options, and those that were typed."""
+    try:
+        return parser.parse_args(arguments), parser.parse_args(arguments, defaults=False)
+    except ValueError as error:  # of a path that cannot be one
+        raise UsageError(one_sentence(str(error))) from error
+
+
+def _parser(kinds: tuple[type[nn.Module], ...]) -> Parser:
+    """The options of all experiments, in a group for each set of experiments that takes them.
+
+    Args:
+        kinds: what --planner may be besides a planner of an evaluator.
+    """
     parser = Parser(prog="lit-dcem evaluate", description=DESCRIPTION)
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML file with a planner, and any of these options")
     add("--checkpoint", type=str | None, metavar="FILE", help="run folder, checkpoint, or name of a shipped one")
-    bases = tuple(base for each in EVALUATORS for base in each.planners)
+    bases = tuple(base for each in EVALUATORS for base in each.planners) + kinds
     known = [f"{each.title}: {', '.join(kind.__name__ for kind in each.examples)}" for each in _takers("planner")]
-    parser.add_subclass_arguments(bases, "planner", required=False, help=f"{'; '.join(known)}; or your own")
+    parser.add_subclass_arguments(bases, "planner", required=False, help=f"{'; '.join(known)}; or your own; {OWN}")
     add("--out", type=str | None, metavar="FILE", help="all numbers, as JSON")
     groups: dict[str, list[Option]] = {}
     for name, option in _options().items():
@@ -153,6 +167,13 @@ def _planner_of(option: Option, parser: Parser, options: Namespace) -> nn.Module
     return _built(parser, config)
 
 
+def _planner(parser: Parser, options: Namespace, changed: ChangedPlanner | None) -> nn.Module | None:
+    """The planner that was asked for; None for that of the checkpoint."""
+    if not options.get("planner"):
+        return None
+    return changed.built(lambda: _built(parser, options)) if changed else _built(parser, options)
+
+
 def _built(parser: Parser, options: Namespace) -> nn.Module:
     """The planner of a config."""
     try:
@@ -165,10 +186,11 @@ def _listed(names: Iterable[str]) -> str:
     return " or ".join(names)
 
 
-def _write(options: Namespace, evaluator: Evaluator, reports: Reports) -> None:
-    """The options that count here and the reports, as JSON."""
+def _write(options: Namespace, evaluator: Evaluator, reports: Reports, differences: Mapping[str, Any] | None) -> None:
+    """The options that count here, what they change of a checkpoint's planner, and the reports, as JSON."""
     known = {"checkpoint", "planner", "out", *_names(evaluator)}
     asked = {key: value for key, value in options.as_dict().items() if key in known and value is not None}
+    changed = {} if differences is None else {"changed": differences}
     with open_replacing(options.out) as file:
-        file.write(json.dumps({"options": asked, "results": reports}, indent=2, default=str) + "\n")
+        file.write(json.dumps({"options": asked, **changed, "results": reports}, indent=2, default=named) + "\n")
     print(Path(options.out))

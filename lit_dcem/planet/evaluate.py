@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.training.checkpoint import Checkpoint
-from lit_dcem.training.evaluating import Evaluator, Measured, Option, Report, Rows, episodes, video
+from lit_dcem.training.evaluating import Evaluator, Measured, Option, Own, Report, Rows, episodes, video
 from lit_dcem.training.progress import progress, ticking
 from lit_dcem.training.statistics import bootstrap_interval
 
@@ -59,7 +61,7 @@ def measure(
 
     Args:
         checkpoint: of a phase of PlaNet.
-        planner: None for the checkpoint's own.
+        planner: None for the checkpoint's own; also this one with other options.
         episodes: number of them.
         seed: of the environments, unless they have seeds of their own, and of the planner's noise.
         env_seed: of the environment of episode 0; episode i has this plus i.
@@ -146,6 +148,16 @@ def _report(
     }
 
 
+def own_planner(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config of a phase's planner, with the precision that the phase gave it."""
+    config, module = checkpoint.trusted_config.model.get("planner"), checkpoint.module()
+    if not isinstance(config, Mapping) or not isinstance(module, Planet):
+        return {}
+    options = config.get("init_args") or {}
+    settled = {"precision": module.planner.options.precision} if "precision" in options else {}
+    return {**config, "init_args": {**options, **settled}}
+
+
 EVALUATOR = Evaluator(
     title="PlaNet",
     subject="a checkpoint of PlaNet",
@@ -155,4 +167,11 @@ EVALUATOR = Evaluator(
     options=OPTIONS,
     rows=ROWS,
     measure=measure,
+    own=Own(
+        kinds=(ModelPlanner,),
+        config=own_planner,
+        part="planner",
+        trained=("decoder", "value"),
+        optional=("value",),
+    ),
 )

@@ -170,6 +170,10 @@ class Checkpoint:
         """
         return self._built(kind, DATA)
 
+    def limit(self) -> Limit:
+        """Refuses, while something is built from its config, to allocate far more than its weights."""
+        return Limit(self.content["state_dict"], self.path)
+
     def export(self, destination: str | Path) -> None:
         """Write a copy without what only training needs: weights, configs, the validation curve and the origin.
 
@@ -204,7 +208,7 @@ class Checkpoint:
         got = f"{config['_class_path']} in {self.path}"
         require(issubclass(cls, kind), f"A checkpoint must be of a {kind.__name__} here", got)
         try:
-            with Limit(self.content["state_dict"], self.path):
+            with self.limit():
                 return instantiate_module(kind, copy.deepcopy(config))
         except UsageError:
             raise

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 from torch import nn
 
+from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.video import SUFFIXES, Film
 
 Report = dict[str, Any]
@@ -43,6 +44,24 @@ class Option(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Own:
+    """The planner that a checkpoint holds, of which an evaluation can change options."""
+
+    kinds: tuple[type[nn.Module], ...]
+    """base classes of it"""
+    config: Callable[[Checkpoint], Mapping[str, Any]]
+    """its ``class_path`` and ``init_args``, from a checkpoint whose config is trusted"""
+    part: str
+    """of the module, whose weights it has; "" for the module itself"""
+    trained: tuple[str, ...]
+    """options that stay as they are, since they were trained"""
+    optional: tuple[str, ...] = ()
+    """of these, what it can do without"""
+    options: tuple[str, ...] = ()
+    """that count in an evaluation, besides those that were trained; all if none are named"""
+
+
+@dataclass(frozen=True)
 class Evaluator:
     """How the modules of one experiment are measured."""
 
@@ -61,6 +80,8 @@ class Evaluator:
     measure: Callable[..., Measured]
     """takes ``checkpoint``, a `Checkpoint` or None, ``planner``, a module or None, and the options by name; of these,
     ``video`` is whether to film an episode, and one with a config is the planner in it"""
+    own: Own | None = None
+    """the planner of a checkpoint, if options of it can be changed"""
 
 
 def at_least(least: int) -> dict[str, Any]:

@@ -194,3 +194,56 @@ def test_commands_say_it_in_one_sentence(capsys):
 def test_export_copies_without_building():
     main(["export", changed(_class_path="evil.Evil"), "copy.ckpt"])
     assert Path("copy.ckpt").is_file()
+
+
+@pytest.mark.parametrize("options", NESTED.values(), ids=NESTED)
+def test_nothing_hidden_where_options_are_laid_over_a_planner(capsys, options):
+    changed("cartpole_d2_0", **options)
+    refused(capsys, "evaluate", "--checkpoint=hostile.ckpt", "--planner.initial_std=0.4", "--seeds=1")
+
+
+@pytest.mark.parametrize(
+    "planner",
+    [
+        *({"class_path": path, "init_args": TOUCH} for path in CLASSES[:4]),
+        *("evil.Evil", "evil.yaml", "{class_path: evil.Evil}", None, [SPEC]),
+        *(
+            {"class_path": "lit_dcem.CEMPlanner", **options}
+            for options in ({"init_args": "evil.yaml"}, {"solver": SPEC})
+        ),
+        *(
+            {"class_path": "lit_dcem.CEMPlanner", "init_args": {"solver": {"class_path": "lit_dcem.DCEM"}, **options}}
+            for options in ({"known_reward": "evil.run"}, {"value": SPEC}, {"horizon": "evil.Evil"})
+        ),
+    ],
+    ids=str,
+)
+def test_no_planner_of_another_is_changed(capsys, planner):
+    changed("swingup_phase1_0", planner=planner)
+    refused(capsys, "evaluate", "--checkpoint=hostile.ckpt", "--planner.initial_std=0.4", "--episodes=1")
+
+
+def test_a_text_does_not_become_an_option_of_a_class_that_is_typed_instead(capsys):
+    """A text is never imported, whatever it says; an option of the same name in another class might be."""
+    Path("own_solver.py").write_text(
+        "from collections.abc import Callable\nfrom lit_dcem import DCEM\n"
+        "class Named(DCEM):\n    def __init__(self, label: str = ''): super().__init__()\n"
+        "class Own(DCEM):\n    def __init__(self, label: Callable | None = None): super().__init__()\n"
+    )
+    changed("cartpole_d2_0", solver={"class_path": "own_solver.Named", "init_args": {"label": "evil.run"}})
+    whole = (
+        '--planner={"solver": {"class_path": "own_solver.Own"}}',
+        '--planner={"solver.class_path": "own_solver.Own"}',
+    )
+    for typed in ("--planner.solver=own_solver.Own", "--planner.solver.class_path=own_solver.Own", *whole):
+        main(["evaluate", "--checkpoint=hostile.ckpt", typed, "--seeds=1", "--trust=own_solver"])
+        assert "solver Own (was Named)" in capsys.readouterr().out
+
+
+def test_a_changed_planner_is_no_larger_than_its_checkpoint(capsys):
+    content = torch.load(shipped("checkpoints") / "cartpole_d2_0.ckpt", weights_only=True)
+    content["hyper_parameters"]["decoder"]["init_args"]["hidden_dim"] = 10**6
+    torch.save(content, "hostile.ckpt")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--checkpoint=hostile.ckpt", "--planner.initial_std=0.4", "--seeds=1"])
+    assert "must fit the size of its weights, got larger parts." in capsys.readouterr().err
