@@ -1,137 +1,103 @@
-"""The solvers of stable-worldmodel and ours, in its TD-MPC2 of a cheetah, and as policies of its world."""
+"""The solvers of stable-worldmodel and ours: in the bowl of its own tests, and in its TD-MPC2 of a walker."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import gymnasium as gym
-import numpy as np
-import stable_worldmodel as swm  # pyright: ignore[reportMissingImports]
 import torch
-from stable_worldmodel.policy import PlanConfig, WorldModelPolicy  # pyright: ignore[reportMissingImports]
-from stable_worldmodel.solver import CEMSolver, ICEMSolver, MPPISolver  # pyright: ignore[reportMissingImports]
-from stable_worldmodel.wm.tdmpc2.tdmpc2 import TDMPC2, two_hot  # pyright: ignore[reportMissingImports]
-from torch import Tensor, nn
+from stable_worldmodel.policy import PlanConfig  # pyright: ignore[reportMissingImports]
+from torch import Tensor
+from worldmodel_tdmpc2 import PLAN, Size, played, trained
 
-from lit_dcem import DCEM, icem
+from lit_dcem import DCEM, Minimizer, cma, icem, mppi
 from lit_dcem.adapters.stable_worldmodel import Costable, WorldModelSolver
 
-ENV = "swm/CheetahDMControl-v0"
-HORIZON = 5
+MOVED = bool(find_spec("stable_worldmodel.planning"))  # after version 0.1.1
+THEIRS = import_module("stable_worldmodel.planning.solver" if MOVED else "stable_worldmodel.solver")
+ACTION_DIM = 6
+Costs = dict[str, list[float]]
+"""of the plans of each solver, for all environments"""
 
 
-class Config(dict):
-    """A config of TD-MPC2, which reads it as attributes and as a dict."""
+class Search(NamedTuple):
+    """What all solvers are given: the evaluations of a plan, and the spread of the first candidates."""
 
-    __getattr__ = dict.__getitem__
+    candidates: int
+    elites: int
+    iterations: int
+    std: float = 1.0
 
-
-WM = Config(
-    horizon=HORIZON, mlp_dim=128, enc_dim=128, simnorm_dim=8, num_q=2, rho=0.5, tau=0.01, consistency_coef=20.0,
-    reward_coef=0.1, value_coef=0.1, discount=0.99, uncertainty_penalty=0.5, entropy_coef=1e-4, num_bins=101, vmin=-6,
-    vmax=2, encoding={"observation": 64},
-)  # fmt: skip
-
-
-class Latest(nn.Module):
-    """TD-MPC2 on the last observation of the history that a policy hands over; no more of the model than its cost."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor:
-        """Costs ``[B, N]``."""
-        return self.model.get_cost({"observation": info_dict["observation"][:, :, -1]}, action_candidates)  # pyright: ignore
+    @property
+    def evaluations(self) -> int:
+        return self.candidates * self.iterations
 
 
-def data(episodes: int, seed: int) -> dict[str, Tensor]:
-    """Random episodes: observations ``[E, 101, 17]``, actions ``[E, 100, 6]`` and rewards ``[E, 100]``."""
-    env, rng = gym.make(ENV), np.random.default_rng(seed)
-    found: dict[str, list[Any]] = {"observation": [], "action": [], "reward": []}
-    for episode in range(episodes):
-        observations, actions, rewards = [env.reset(seed=1000 * seed + episode)[0]], [], []
-        action = rng.uniform(-1, 1, 6)
-        for _ in range(100):
-            action = np.clip(0.6 * action + 0.8 * rng.uniform(-1, 1, 6), -1, 1)
-            observation, reward, *_ = env.step(action)
-            for each, new in ((observations, observation), (actions, action), (rewards, reward)):
-                each.append(new)
-        for name, values in zip(found, (observations, actions, rewards), strict=True):
-            found[name].append(values)
-    return {name: torch.tensor(np.array(values), dtype=torch.float32) for name, values in found.items()}
+def theirs(cost: Costable, search: Search, seed: int) -> dict[str, Any]:
+    """The sampling solvers of stable-worldmodel."""
+    options: dict[str, Any] = {"num_samples": search.candidates, "topk": search.elites, "n_steps": search.iterations}
+    options |= {"var_scale": search.std, "batch_size": 64, "seed": seed}
+    names = "CEMSolver", "ICEMSolver", "MPPISolver"
+    return {f"stable-worldmodel {name}": getattr(THEIRS, name)(cost, **options) for name in names}
 
 
-def trained(episodes: dict[str, Tensor], updates: int, seed: int) -> Latest:
-    """A model trained on pieces of the episodes by two terms of its own loss; its values stay constant."""
-    torch.manual_seed(seed)
-    model = TDMPC2(Config(wm=WM, action_dim=6, extra_dims={"observation": 17}))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    for _ in range(updates):
-        rows, first = torch.randint(len(episodes["action"]), (128, 1)), torch.randint(100 - HORIZON, (128, 1))
-        steps = first + torch.arange(HORIZON + 1)
-        optimizer.zero_grad()
-        _loss(model, {name: values[rows, steps] for name, values in episodes.items()}).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 20.0)
-        optimizer.step()
-    return Latest(model.eval().requires_grad_(False))
+def ours(cost: Costable, search: Search) -> dict[str, Any]:
+    """CEM and DCEM of the same sizes, inside the bounds of the actions."""
+    found = {"CEM": 0.0, "DCEM, differentiable": 0.1}
+    bounded: dict[str, Any] = {"lower": -1.0, "upper": 1.0, "std": search.std}
+    return {f"lit-dcem {name}": WorldModelSolver(cost, _dcem(search, each), **bounded) for name, each in found.items()}
 
 
-def _loss(model: TDMPC2, batch: dict[str, Tensor]) -> Tensor:
-    """The consistency of latent states and the cross-entropy of rewards, as in ``tdmpc2_forward``."""
-    latents, loss = model.encode({"observation": batch["observation"]}), torch.zeros(())
-    latent = latents[:, 0]
-    for t in range(HORIZON):
-        latent, reward = model.forward(latent, batch["action"][:, t])
-        consistency = nn.functional.mse_loss(latent, latents[:, t + 1].detach())
-        entropy = -(two_hot(batch["reward"][:, t], model.cfg) * reward.log_softmax(-1)).sum(-1).mean()
-        loss = loss + WM.rho**t * (WM.consistency_coef * consistency + WM.reward_coef * entropy)
-    return loss / HORIZON
-
-
-def solvers(cost: Costable, candidates: int, elites: int, iterations: int, seed: int) -> dict[str, Any]:
-    """Solvers with the same number of evaluations, before that of the answer."""
-    theirs: dict[str, Any] = {
-        "num_samples": candidates,
-        "topk": elites,
-        "n_steps": iterations,
-        "batch_size": 64,
-        "seed": seed,
-    }
-    sizes: dict[str, Any] = {"num_candidates": candidates, "num_elites": elites, "num_iterations": iterations}
-    bounded: dict[str, Any] = {"lower": -1.0, "upper": 1.0}
-    shrinking = [int(candidates * 1.25**-i) for i in range(3)]
-    fewer: dict[str, Any] = {
-        **sizes,
-        "num_iterations": 3,
-        "num_candidates": candidates * candidates * iterations // sum(shrinking),
-    }
+def presets(cost: Costable, search: Search, dim: int) -> dict[str, Any]:
+    """CEM without bounds, which is their `CEMSolver`, and other methods inside the bounds."""
+    bounded: dict[str, Any] = {"lower": -1.0, "upper": 1.0, "std": search.std}
+    sizes: dict[str, Any] = {"num_candidates": search.candidates, "num_iterations": search.iterations}
+    adapting = cma(dim, num_evaluations=search.evaluations)
     return {
-        "stable-worldmodel CEMSolver": CEMSolver(cost, **theirs),
-        "stable-worldmodel ICEMSolver": ICEMSolver(cost, **theirs),
-        "stable-worldmodel MPPISolver": MPPISolver(cost, **theirs),
-        "lit-dcem CEM": WorldModelSolver(cost, DCEM(temperature=0.0, **sizes), **bounded),
-        "lit-dcem DCEM, differentiable": WorldModelSolver(cost, DCEM(temperature=0.1, **sizes), **bounded),
-        "lit-dcem iCEM, three iterations": WorldModelSolver(
-            cost, icem(noise_exponent=1.0, horizon=HORIZON, **fewer), **bounded
-        ),
+        "lit-dcem CEM, no bounds": WorldModelSolver(cost, _dcem(search, 0.0), std=search.std),
+        "lit-dcem MPPI": WorldModelSolver(cost, mppi(0.5, **sizes), **bounded),
+        "lit-dcem iCEM": WorldModelSolver(cost, _icem(search, search.iterations, PLAN.horizon, 2.0), **bounded),
+        "lit-dcem CMA": WorldModelSolver(cost, adapting, answer="best", **bounded),
     }
 
 
-def cheetah(seed: int, quick: bool) -> dict[str, dict[str, list[float]]]:
-    """Costs of plans as the model sees them, clipped to the bounds, and returns of episodes that follow plans."""
-    cost = trained(data(3 if quick else 30, seed), 5 if quick else 400, seed)
-    states = data(2, seed + 100)["observation"].flatten(0, 1)[:: 50 if quick else 8, None]
-    found: dict[str, dict[str, list[float]]] = {}
-    for name, sizes in {"model, 300 evaluations": (50, 8, 6), "model, 9,000 evaluations": (300, 30, 30)}.items():
-        torch.manual_seed(seed)
-        found[name] = {each: _cost(cost, solver, states) for each, solver in solvers(cost, *sizes, seed).items()}
-    torch.manual_seed(seed)
-    every = solvers(cost, *((20, 4, 2) if quick else (300, 30, 30)), seed)
-    found["episodes"] = {name: _returns(solver, seed, 5 if quick else 100) for name, solver in every.items()}
-    return found
+def _dcem(search: Search, temperature: float) -> DCEM:
+    candidates, elites, iterations, _ = search
+    return DCEM(num_candidates=candidates, num_elites=elites, num_iterations=iterations, temperature=temperature)
+
+
+def _icem(search: Search, iterations: int, horizon: int, noise_exponent: float) -> Minimizer:
+    """ICEM with as many evaluations, of which each iteration spends fewer than the one before."""
+    shares = sum(int(search.candidates * 1.25**-i) for i in range(iterations))
+    candidates = search.candidates * search.evaluations // shares
+    return icem(candidates, search.elites, iterations, horizon, noise_exponent)
+
+
+def tdmpc2(seed: int, quick: bool) -> dict[str, Costs]:
+    """Costs, as the model sees them, of plans from states of its own episodes, and returns of episodes of plans."""
+    training, evaluation = Search(256, 64, 4, 2.0), Search(512, 64, 6, 2.0)  # both as in their example
+
+    def player(model: Costable) -> Any:
+        return theirs(model, training, seed)["stable-worldmodel CEMSolver"]
+
+    model = trained(player, Size(2, 1, 20, 5) if quick else Size(), seed)
+    players = {**theirs(model, training, seed), **ours(model, training), "random actions": None}
+    names = "stable-worldmodel CEMSolver", "lit-dcem CEM", "lit-dcem DCEM, differentiable", "random actions"
+    episodes = {name: played(players[name], 3, 20 if quick else 200, 1000 * seed + 500) for name in names}
+    states = episodes[names[0]].observation[:, ::10].flatten(0, 1)
+    found: dict[str, Costs] = {}
+    for search in (training, evaluation):
+        every = {**theirs(model, search, seed), **ours(model, search)}
+        every |= presets(model, search, PLAN.horizon * ACTION_DIM)
+        plans = {name: _seeded(solver, states, seed) for name, solver in every.items()}
+        for kind, bound in (("clipped", 1.0), ("as they are", None)):
+            costs = {name: _cost(model, states, plan, bound) for name, plan in plans.items()}
+            found[f"TD-MPC2, {search.evaluations:,} evaluations, {kind}"] = costs
+    return {**found, "TD-MPC2, episodes": {name: each.reward.sum(1).tolist() for name, each in episodes.items()}}
 
 
 class Bowl:
@@ -142,30 +108,34 @@ class Bowl:
         return action_candidates.square().sum((-1, -2))
 
 
-def bowl(seed: int, quick: bool) -> dict[str, dict[str, list[float]]]:
+def bowl(seed: int, quick: bool) -> dict[str, Costs]:
     """Costs of plans of 5 times 6 actions for 20 environments after 1,000 evaluations; the least is 0."""
     torch.manual_seed(seed)
-    states = torch.zeros(2 if quick else 20, 1, 17)
-    every = solvers(Bowl(), 100, 10, 10, seed)
-    return {"bowl": {name: _cost(Bowl(), solver, states) for name, solver in every.items()}}
+    search, plan = Search(100, 10, 10), PlanConfig(5, 5)
+    states = torch.zeros(2 if quick else 20, 17)
+    few = WorldModelSolver(Bowl(), _icem(search, 3, plan.horizon, 1.0), lower=-1.0, upper=1.0)
+    every = {**theirs(Bowl(), search, seed), **ours(Bowl(), search), "lit-dcem iCEM, three iterations": few}
+    plans = {name: _planned(solver, states, plan) for name, solver in every.items()}
+    return {"bowl": {name: _cost(Bowl(), states, each, 1.0) for name, each in plans.items()}}
 
 
-EXAMPLES = {"bowl": bowl, "cheetah": cheetah}
+EXAMPLES = {"bowl": bowl, "tdmpc2": tdmpc2}
 
 
-def _cost(cost: Costable, solver: Any, states: Tensor) -> list[float]:
-    space = gym.spaces.Box(-1, 1, (len(states), 6))
-    solver.configure(action_space=space, n_envs=len(states), config=PlanConfig(HORIZON, HORIZON))
+def _seeded(solver: Any, states: Tensor, seed: int) -> Tensor:
+    """Plans ``[B, H, A]`` that begin with the same actions of the model's policy for every solver."""
+    torch.manual_seed(seed)
+    return _planned(solver, states, PLAN)
+
+
+def _planned(solver: Any, states: Tensor, plan: PlanConfig) -> Tensor:
+    space = gym.spaces.Box(-1, 1, (len(states), ACTION_DIM))
+    solver.configure(action_space=space, n_envs=len(states), config=plan)
     with contextlib.redirect_stdout(io.StringIO()):
-        actions = solver.solve({"observation": states})["actions"].clamp(-1, 1)
-    return cost.get_cost({"observation": states.unsqueeze(1)}, actions.unsqueeze(1)).squeeze(1).tolist()
+        return solver.solve({"observation": states})["actions"]
 
 
-def _returns(solver: Any, seed: int, steps: int) -> list[float]:
-    world = swm.World(ENV, num_envs=4, add_pixels=False, max_episode_steps=steps)
-    world.set_policy(WorldModelPolicy(solver, PlanConfig(HORIZON, HORIZON)))
-    rewards: list[np.ndarray] = []
-    with contextlib.redirect_stdout(io.StringIO()):
-        world._run(episodes=4, seed=seed, mode="wait", on_step=lambda now: rewards.append(now.rewards.copy()))
-    world.close()
-    return np.sum(rewards, 0).tolist()
+def _cost(cost: Costable, states: Tensor, plans: Tensor, bound: float | None) -> list[float]:
+    """Costs of plans, clipped to the bounds of the actions if there is one."""
+    plans = plans if bound is None else plans.clamp(-bound, bound)
+    return cost.get_cost({"observation": states.unsqueeze(1)}, plans.unsqueeze(1)).squeeze(1).tolist()
