@@ -53,15 +53,18 @@ def ours(cost: Costable, search: Search) -> dict[str, Any]:
 
 
 def presets(cost: Costable, search: Search, dim: int) -> dict[str, Any]:
-    """CEM without bounds, which is their `CEMSolver`, and other methods inside the bounds."""
+    """CEM without bounds, which is their `CEMSolver`, and more inside the bounds: best points, and other methods."""
     bounded: dict[str, Any] = {"lower": -1.0, "upper": 1.0, "std": search.std}
     sizes: dict[str, Any] = {"num_candidates": search.candidates, "num_iterations": search.iterations}
     adapting = cma(dim, num_evaluations=search.evaluations)
+    best: dict[str, Any] = {**bounded, "answer": "best"}
     return {
         "lit-dcem CEM, no bounds": WorldModelSolver(cost, _dcem(search, 0.0), std=search.std),
+        "lit-dcem CEM, best point": WorldModelSolver(cost, _dcem(search, 0.0), **best),
+        "lit-dcem DCEM, best point": WorldModelSolver(cost, _dcem(search, 0.1), **best),
         "lit-dcem MPPI": WorldModelSolver(cost, mppi(0.5, **sizes), **bounded),
         "lit-dcem iCEM": WorldModelSolver(cost, _icem(search, search.iterations, PLAN.horizon, 2.0), **bounded),
-        "lit-dcem CMA": WorldModelSolver(cost, adapting, answer="best", **bounded),
+        "lit-dcem CMA": WorldModelSolver(cost, adapting, **best),
     }
 
 
