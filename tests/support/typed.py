@@ -21,7 +21,19 @@ RUNS = {
 }
 """shipped checkpoints that stand for runs, by the beginning of their folder"""
 RUN = rf"(?<![\w/])({'|'.join(RUNS)})\b[\w/.]*"
-PROGRAMS = {".", "docker", "git", "pip", "pre-commit", "pyright", "pytest", "python3", "ruff", "sphinx-build", "tensorboard"}
+PROGRAMS = {
+    ".",
+    "docker",
+    "git",
+    "pip",
+    "pre-commit",
+    "pyright",
+    "pytest",
+    "python3",
+    "ruff",
+    "sphinx-build",
+    "tensorboard",
+}
 """that are not ours, and that a reader may be told to type"""
 TRAINING = (["lit-dcem", "fit"], ["lit-dcem", "validate"], ["lit-dcem", "test"])
 

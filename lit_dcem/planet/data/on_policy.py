@@ -20,7 +20,9 @@ class OnPolicyBatch(NamedTuple):
     """Some steps of all environments, and the progress of the rollouts of this process."""
 
     steps: Transitions
-    """K steps of time, each of all E environments"""
+    """K steps of time, each of all E environments, for the policy"""
+    share: Transitions
+    """the batch's share of the collection, these steps and others, for the value, which costs little"""
     returns: Float[Tensor, " finished"]
     """of the episodes collected since the last batch"""
     ppo_steps: int
@@ -55,7 +57,8 @@ class OnPolicyRollouts(EnvironmentData):
         num_episodes: collected an epoch in each process (paper: 10).
         passes: over the steps of a collection (paper: 1, 2 or 4).
         num_batches: of a pass.
-        batch_steps: steps of time in a batch; if not given, all are shared out among the batches of a pass.
+        batch_steps: steps of time in a batch that the policy learns from, whose plans are searched for again; the value
+            learns from all. If not given, both do.
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
         time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
@@ -127,11 +130,12 @@ class OnPolicyRollouts(EnvironmentData):
         assert self._envs is not None
         index = self._updates % (self.passes * self.num_batches)
         collected = self._collect() if index == 0 else None
-        steps = self._batch(index)
+        steps, share = self._batch(index)
         self._updates += 1
         returns = [episode.rewards.sum() for episode in collected.episodes] if collected else []
         return OnPolicyBatch(
             steps,
+            share,
             torch.stack(returns) if returns else torch.zeros(0),
             self.ppo_steps,
             self._envs.simulator_steps,
@@ -155,15 +159,16 @@ class OnPolicyRollouts(EnvironmentData):
         self.terminates |= any(episode.terminated for episode in collected.episodes)
         return collected
 
-    def _batch(self, index: int) -> Transitions:
-        """Steps of batch ``index`` of an epoch; the passes share the steps out in different orders."""
+    def _batch(self, index: int) -> tuple[Transitions, Transitions]:
+        """Steps and share of batch ``index`` of an epoch; the passes share all steps out in different orders."""
         assert self._steps is not None
         number, part = divmod(index, self.num_batches)
         length = self._steps.num_times
         order = torch.randperm(length, generator=torch.Generator().manual_seed(self._seed_of(1 + number)))
-        size = self.batch_steps or -(-length // self.num_batches)
+        size = max(-(-length // self.num_batches), self.batch_steps or 0)
         # Modulo: a batch may want more than there is left, where episodes were short.
-        return self._steps.at(order[(torch.arange(size) + part * size) % length])
+        times = order[(torch.arange(size) + part * size) % length]
+        return self._steps.at(times[: self.batch_steps]), self._steps.at(times)
 
     def _seed_of(self, purpose: int) -> int:
         """Of one collection and what it is for, on this process."""

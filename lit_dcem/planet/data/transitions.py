@@ -30,9 +30,15 @@ class Transitions(NamedTuple):
     counts: Bool[Tensor, "time envs"]
     """which steps to learn from"""
     rest: Float[Tensor, "time envs horizon action"] | None = None
-    """what was left of the last plan; None if the planner does not remember plans"""
+    """what was left of the plan before, when this one was searched for; None if the planner does not remember plans"""
     rest_counts: Bool[Tensor, "time envs"] | None = None
-    """where that plan is of the same episode; None as above"""
+    """where the plan before is of the same episode; None as above"""
+    origin_deter: Float[Tensor, "time envs deter_dim"] | None = None
+    """deterministic part of the belief that the plan was searched for from; None if no plan is ever kept"""
+    origin_stoch: Float[Tensor, "time envs stoch_dim"] | None = None
+    """stochastic part of the same belief; None as above"""
+    age: Int[Tensor, "time envs"] | None = None
+    """for how many decisions the plan has been kept, 0 for a new one; None as above"""
 
     @property
     def num_times(self) -> int:

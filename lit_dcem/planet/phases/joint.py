@@ -111,7 +111,7 @@ class PlanetJoint(LearnedPolicy):
         starts = self.decoder_learning.drawn(likelihood.posteriors.belief)
         loss, of_decoder = self.decoder_learning.added_to(likelihood.total, starts)
         horizon, of_horizon = self.model_learning.value_loss(sequences, likelihood)
-        value, of_value = self.policy_learning.value_loss(batch.steps)
+        value, of_value = self.policy_learning.value_loss(batch.share)
         policy, of_policy = self.policy_learning.policy_loss(batch.steps, self.trainer.strategy)
         self.log_dict(of_model | of_decoder | of_horizon | of_value | of_policy, batch_size=1)
         self._log_progress(batch)

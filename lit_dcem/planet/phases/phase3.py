@@ -104,7 +104,7 @@ class PlanetPhase3(LearnedPolicy):
                 self.policy_gradient.value.rescale(weights["planner.value.scale"].item())
 
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
-        value, of_value = self.policy_learning.value_loss(batch.steps)
+        value, of_value = self.policy_learning.value_loss(batch.share)
         policy, of_policy = self.policy_learning.policy_loss(batch.steps, self.trainer.strategy)
         self.log_dict(of_value | of_policy, batch_size=1)
         self._log_progress(batch)

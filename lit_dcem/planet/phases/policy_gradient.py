@@ -19,7 +19,9 @@ from lit_dcem.planet.phases import ppo
 from lit_dcem.planet.planning.problem import Rest
 
 Plan = Callable[[Belief, Rest | None], Tensor]
-"""plan at each belief ``[E, size]``, given the rest of the one before if plans are kept: ``[E, H, A]``"""
+"""new plan at each belief ``[E, size]``, given the rest of the one before if plans are remembered: ``[E, H, A]``"""
+ORIGIN = ("rest", "rest_counts", "origin_deter", "origin_stoch", "age")
+"""what a plan came from, in the state of a `PlanPolicy` and in `Transitions`"""
 
 
 class PolicyGradientLoss(NamedTuple):
@@ -120,18 +122,20 @@ class PolicyGradient(nn.Module):
             returns=advantages + states["value"],
             advantages=ppo.standardized(advantages, counts),
             counts=counts,
-            rest=states.get("rest"),
-            rest_counts=states.get("rest_counts"),
+            **{name: states.get(name) for name in ORIGIN},
         )
 
     def policy_loss(self, transitions: Transitions, plan: Plan) -> PolicyGradientLoss:
         """Loss of the policy on K steps of time.
 
+        A mean is the action that a search gives from the belief where the plan began. So it is a continuous function of
+        what learns, and has a gradient, where a plan was kept, too; which plans were kept is taken as it happened.
+
         The E environments of one time are given to ``plan`` together, as when they were acted in: what is computed is
         then the same to the last bit, and before the first update every ratio is 1.
         """
         steps = transitions
-        means = torch.stack([plan(*at)[:, 0] for at in _plannable(steps)])
+        means = _planned(steps, torch.stack([plan(*at) for at in _plannable(steps)]))
         ratios = ppo.log_density(steps.sample, means, self.std), steps.log_density
         moved = kl_divergence(Gaussian(steps.mean, steps.std), Gaussian(means, self.std.expand_as(means)))
         return PolicyGradientLoss(
@@ -150,7 +154,17 @@ def _plannable(steps: Transitions) -> Iterator[tuple[Belief, Rest | None]]:
     rests: Iterable[Rest | None] = repeat(None)
     if steps.rest is not None and steps.rest_counts is not None:
         rests = map(Rest, steps.rest.unbind(), steps.rest_counts.unbind())
-    return zip(map(Belief, steps.deter.unbind(), steps.stoch.unbind()), rests, strict=False)
+    deter = steps.deter if steps.origin_deter is None else steps.origin_deter
+    stoch = steps.stoch if steps.origin_stoch is None else steps.origin_stoch
+    return zip(map(Belief, deter.unbind(), stoch.unbind()), rests, strict=False)
+
+
+def _planned(steps: Transitions, plans: Float[Tensor, "time envs horizon action"]) -> Float[Tensor, "time envs action"]:
+    """The action of each plan that is due: the first one or, where the plan was kept, a later one."""
+    if steps.age is None:
+        return plans[:, :, 0]
+    due = steps.age.clamp(max=plans.shape[2] - 1)  # the last action of a plan is repeated
+    return plans.take_along_dim(due[..., None, None], 2).squeeze(2)
 
 
 def _check(positive: dict[str, float], **weights: float) -> None:

@@ -58,7 +58,7 @@ class PolicyLearning:
         learner = self.learner
         if learner.stopped:  # every parameter is in the graph all the same, which DDP wants
             return torch.stack([parameter.sum() for parameter in self.parameters]).sum() * 0.0, {}
-        parts = learner.policy_loss(transitions, self.exploring.plan)
+        parts = learner.policy_loss(transitions, self.exploring.new_plan)
         logged = {"policy": parts.policy.loss, "clipped": parts.policy.clipped, "ratio": parts.policy.ratio}
         logged |= {"policy_kl": parts.kl}
         if learner.max_kl is not None:

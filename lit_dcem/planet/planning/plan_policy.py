@@ -21,8 +21,9 @@ class PlanPolicy:
     """A `Policy` that draws from a Gaussian around the first action of a plan (section 5.3 of the paper, phase 3).
 
     Its state holds the belief, the ``mean`` of the Gaussian and the ``sample`` drawn from it, both ``[E, A]``, and the
-    ``value`` of the belief ``[E]``. If the planner remembers plans, it also holds the ``plan`` and the ``rest`` of the
-    last one. With the same search seed, the mean is a function of the belief and this rest.
+    ``value`` of the belief ``[E]``. If the planner remembers plans, it also holds the ``plan`` and what that came from:
+    the ``rest`` of the one before and, if plans are kept, the belief where the plan began and its ``age`` in decisions.
+    With the same search seed, the mean is a function of these.
     """
 
     planned: ModelPolicy
@@ -43,24 +44,38 @@ class PlanPolicy:
         state: PolicyState | None,
     ) -> tuple[Float[Tensor, "envs action"], PolicyState]:
         belief = self.planned.follow(observations, actions, first, state)
-        rest = self.planned.planner.rest_of(state or {}, first.to(belief.deter.device))
-        plan = self.plan(belief, rest)
+        planner, model = self.planned.planner, self.planned.model
+        rest = planner.rest_of(state or {}, first.to(belief.deter.device))
+        plan = planner.act(model, belief, self.seed(), rest)
         mean = plan[:, 0]
         options = {"dtype": mean.dtype, "device": mean.device, "generator": self.planned.generator}
         sample = mean + self.std() * torch.randn(mean.shape, **options)
-        kept = {} if not self.planned.planner.remembers else {"plan": plan, **self._remembered(rest, plan)}
-        return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief), **kept}
+        remembered = {"plan": plan, **self._origin(state, belief, rest, plan)} if planner.remembers else {}
+        return sample, {**belief._asdict(), "mean": mean, "sample": sample, "value": self.value(belief), **remembered}
 
     def with_seed(self, seed: int) -> PlanPolicy:
         """The same policy with a new generator of this seed; the noise of the search keeps the seed of the search."""
         return replace(self, planned=self.planned.with_seed(seed))
 
-    def plan(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs horizon action"]:
-        """The plan at each belief ``[E, size]``; differentiable, if grad is enabled."""
-        return self.planned.planner.act(self.planned.model, belief, self.seed(), rest, self.frozen)
+    def new_plan(self, belief: Belief, rest: Rest | None) -> Float[Tensor, "envs horizon action"]:
+        """What a search finds from each belief ``[E, size]``; differentiable, if grad is enabled."""
+        return self.planned.planner.act(self.planned.model, belief, self.seed(), rest, self.frozen, new=True)
 
-    @staticmethod
-    def _remembered(rest: Rest | None, plan: Tensor) -> PolicyState:
-        """The rest of the last plan, from which an update computes the same plan again."""
-        rest = rest or Rest(torch.zeros_like(plan), torch.zeros(len(plan), dtype=torch.bool, device=plan.device))
-        return {"rest": rest.plan, "rest_counts": rest.counts}
+    def _origin(self, state: PolicyState | None, belief: Belief, rest: Rest | None, plan: Tensor) -> PolicyState:
+        """What an update needs to compute the same plan again: where it began, which is here unless it was kept."""
+        left = rest or Rest(torch.zeros_like(plan), torch.zeros(len(plan), dtype=torch.bool, device=plan.device))
+        here = {"rest": left.plan, "rest_counts": left.counts}
+        if not self.planned.planner.options.keep_plans:
+            return here
+        age = torch.zeros(len(plan), dtype=torch.long, device=plan.device)
+        here |= {"origin_deter": belief.deter, "origin_stoch": belief.stoch, "age": age}
+        if rest is None or state is None:
+            return here
+        kept = rest.counts & (plan == rest.plan).flatten(1).all(1)
+        before = {name: state[name].to(plan.device) for name in here}
+        before["age"] = before["age"] + 1
+        return {name: _where(kept, before[name], new) for name, new in here.items()}
+
+
+def _where(rows: Bool[Tensor, " envs"], yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (no.dim() - 1)), yes, no)

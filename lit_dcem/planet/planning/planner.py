@@ -165,14 +165,20 @@ class ModelPlanner(nn.Module, ABC):
         return chosen[:, 0], {**after, "plan": chosen}
 
     def act(
-        self, model: WorldModel, belief: Belief, seed: int, rest: Rest | None = None, frozen: bool = False
+        self,
+        model: WorldModel,
+        belief: Belief,
+        seed: int,
+        rest: Rest | None = None,
+        frozen: bool = False,
+        new: bool = False,
     ) -> Float[Tensor, "envs horizon action"]:
         """A plan that depends on the belief, the rest of the last plan, the model and the seed alone.
 
         The search begins from zero, all environments see the same noise, and autocast is off. So the plan for one
         environment does not depend on the others, and an update plans what was planned when acting. If grad is
         enabled, gradients flow through the search where it is differentiable, to what decodes its answer, and to the
-        model unless it is ``frozen``.
+        model unless it is ``frozen``. With ``new`` no plan is kept.
         """
         device = belief.deter.device
         noise = Noise(torch.Generator(device).manual_seed(seed), common=True)
@@ -181,7 +187,8 @@ class ModelPlanner(nn.Module, ABC):
         with torch.autocast(device.type, enabled=False):
             with torch.set_grad_enabled(differentiable):
                 solution = self.solve(problem)
-            return self._choose(problem, self._plan(problem, solution))
+            plan = self._plan(problem, solution)
+            return plan if new else self._choose(problem, plan)
 
     def rest_of(self, plans: PolicyState, first: Bool[Tensor, " envs"]) -> Rest | None:
         """The rest of the last plans, if the planner remembers them; it does not count where an episode begins."""
