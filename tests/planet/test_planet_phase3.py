@@ -3,6 +3,7 @@
 import functools
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from support.phase3 import ALL, BLENDING, KEEPING, ROLLOUTS, SOFT, module, parts, recorded
 from support.phases import SEARCH, SIZES, assert_killed_run_goes_on, assert_same, distributed, fit, lines
@@ -162,6 +163,24 @@ def test_the_value_may_learn_first(tmp_path):
         assert torch.equal(value, before[f"planner.decoder.{name}"]), name
     rows, *_ = recorded(tmp_path / "then", 3, learner={"value_steps": 2})
     assert len(rows) == 4
+
+
+class Batches(pl.Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.seen.append(batch)
+
+
+def test_the_value_learns_from_all_steps_where_the_policy_learns_from_some(tmp_path):
+    batches = Batches()
+    fit(tmp_path, 1, make=parts, also=[batches], rollouts={"batch_steps": 1, "passes": 1, "num_batches": 3})
+    shares = [batch.share.sample for batch in batches.seen]
+    assert len(torch.cat(shares)) == 20 + 1  # the episodes of two environments; the last share begins anew
+    assert len(torch.cat(shares).unique(dim=0)) == 20
+    for batch in batches.seen:
+        assert torch.equal(batch.steps.sample, batch.share.sample[:1])
 
 
 def phase2(path):

@@ -176,16 +176,14 @@ class ModelPlanner(nn.Module, ABC):
         """A plan that depends on the belief, the rest of the last plan, the model and the seed alone.
 
         The search begins from zero, all environments see the same noise, and autocast is off. So the plan for one
-        environment does not depend on the others, and an update plans what was planned when acting. If grad is
-        enabled, gradients flow through the search where it is differentiable, to what decodes its answer, and to the
-        model unless it is ``frozen``. With ``new`` no plan is kept.
+        environment does not depend on the others, and an update plans what was planned when acting. With ``new`` no
+        plan is kept. If grad is enabled, gradients flow through the search where it is differentiable, to what decodes
+        its answer, and to the model unless it is ``frozen``.
         """
         device = belief.deter.device
-        noise = Noise(torch.Generator(device).manual_seed(seed), common=True)
-        problem = Problem(model, belief, rest, noise, frozen)
-        differentiable = torch.is_grad_enabled() and self.solver.is_differentiable
+        problem = Problem(model, belief, rest, Noise(torch.Generator(device).manual_seed(seed), common=True), frozen)
         with torch.autocast(device.type, enabled=False):
-            with torch.set_grad_enabled(differentiable):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.solver.is_differentiable):
                 solution = self.solve(problem)
             plan = self._plan(problem, solution)
             return plan if new else self._choose(problem, plan)
