@@ -170,8 +170,9 @@ def test_an_installed_wheel_sweeps(run):
     first = run.folder / "runs/sweep_cartpole/latent_dim=2,temperature=1.0,seed_everything=0/version_0/config.yaml"
     while process.poll() is None and not first.is_file():
         time.sleep(0.1)
+    begun = first.is_file()  # a run that is stopped before its first update leaves no folder
     process.terminate()
-    assert "Stopped; the same command resumes the sweep." in process.communicate()[1] and first.is_file()
+    assert "Stopped; the same command resumes the sweep." in process.communicate()[1] and begun
     assert len(list(run.folder.glob("runs/sweep_cartpole/*/result.json"))) == 27
     (run.folder / "mine.yaml").write_text(SWEEP)
     run("lit-dcem", "sweep", "mine.yaml")
