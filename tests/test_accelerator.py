@@ -258,7 +258,9 @@ def transitions(times, envs):
     (deter, stoch), *actions = steps
     counts = torch.ones(times, envs, dtype=torch.bool, device=ACCELERATOR)
     rest = there(times, envs, HORIZON, ACTION)
-    return Transitions(deter, stoch, *actions, *(there(times, envs) for _ in range(3)), counts, rest, counts)
+    age = torch.ones(times, envs, dtype=torch.long, device=ACCELERATOR)
+    kept = {"origin_deter": deter, "origin_stoch": stoch, "age": age}
+    return Transitions(deter, stoch, *actions, *(there(times, envs) for _ in range(3)), counts, rest, counts, **kept)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -268,7 +270,7 @@ def test_update_of_ppo(frozen):
     predicts, planner = model(), MODEL_PLANNERS["latent"](keep_plans=True).to(ACCELERATOR)
     learner = PolicyGradient(ValueHead(DETER, STOCH, 8, 1), ACTION).to(ACCELERATOR)
     policy, steps = ModelPolicy(predicts, planner), transitions(1, 3)
-    plan = PlanPolicy(policy, learner.value, lambda: learner.std, lambda: 0, frozen).plan
+    plan = PlanPolicy(policy, learner.value, lambda: learner.std, lambda: 0, frozen).new_plan
     with watched():
         policy, values = learner.policy_loss(steps, plan), learner.value_loss(steps)
         learn(policy.policy.loss + values, planner.decoder, learner)
