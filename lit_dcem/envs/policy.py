@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 PolicyState = dict[str, Tensor]
 """memory of a policy for E running episodes; the first dimension of every tensor is E"""
+
+
+def replaced(state: PolicyState, rows: Bool[Tensor, " envs"], other: PolicyState) -> PolicyState:
+    """The state, but some rows of each tensor from another state that has the same names."""
+    return {
+        name: torch.where(rows.view(-1, *[1] * (tensor.dim() - 1)), other[name], tensor)
+        for name, tensor in state.items()
+    }
 
 
 class Policy(Protocol):

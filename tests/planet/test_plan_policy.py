@@ -19,7 +19,7 @@ def float64():
 
 
 def collected(phase):
-    """Steps of a policy that sees noise; the second environment begins anew in the middle. Ages are kept with them."""
+    """Steps of a policy that sees noise; the second environment begins anew in the middle."""
     policy, state = phase.policy_learning.exploring.with_seed(0), None
     generator, states = torch.Generator().manual_seed(2), []
     for time in range(TIMES):

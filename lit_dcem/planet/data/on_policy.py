@@ -19,10 +19,10 @@ from lit_dcem.training.stream import Stream
 class OnPolicyBatch(NamedTuple):
     """Some steps of all environments, and the progress of the rollouts of this process."""
 
-    steps: Transitions
-    """K steps of time, each of all E environments, for the policy"""
     share: Transitions
-    """the batch's share of the collection, these steps and others, for the value, which costs little"""
+    """the batch's share of the collection, each step of all E environments; the value learns from all of it"""
+    num_steps: int | None
+    """how many steps of time at its beginning the policy learns from; None for all"""
     returns: Float[Tensor, " finished"]
     """of the episodes collected since the last batch"""
     ppo_steps: int
@@ -39,6 +39,11 @@ class OnPolicyBatch(NamedTuple):
     """spent in the simulator since the last batch"""
     sequences: Sequences | None = None
     """of a replay, if there is one (`JointRollouts`)"""
+
+    @property
+    def steps(self) -> Transitions:
+        """What the policy learns from."""
+        return self.share.at(slice(self.num_steps))
 
 
 class OnPolicyRollouts(EnvironmentData):
@@ -130,12 +135,12 @@ class OnPolicyRollouts(EnvironmentData):
         assert self._envs is not None
         index = self._updates % (self.passes * self.num_batches)
         collected = self._collect() if index == 0 else None
-        steps, share = self._batch(index)
+        share = self._share(index)
         self._updates += 1
         returns = [episode.rewards.sum() for episode in collected.episodes] if collected else []
         return OnPolicyBatch(
-            steps,
             share,
+            self.batch_steps,
             torch.stack(returns) if returns else torch.zeros(0),
             self.ppo_steps,
             self._envs.simulator_steps,
@@ -159,16 +164,15 @@ class OnPolicyRollouts(EnvironmentData):
         self.terminates |= any(episode.terminated for episode in collected.episodes)
         return collected
 
-    def _batch(self, index: int) -> tuple[Transitions, Transitions]:
-        """Steps and share of batch ``index`` of an epoch; the passes share all steps out in different orders."""
+    def _share(self, index: int) -> Transitions:
+        """The share of batch ``index`` of an epoch; the passes share the steps out in different orders."""
         assert self._steps is not None
         number, part = divmod(index, self.num_batches)
         length = self._steps.num_times
         order = torch.randperm(length, generator=torch.Generator().manual_seed(self._seed_of(1 + number)))
         size = max(-(-length // self.num_batches), self.batch_steps or 0)
         # Modulo: a batch may want more than there is left, where episodes were short.
-        times = order[(torch.arange(size) + part * size) % length]
-        return self._steps.at(times[: self.batch_steps]), self._steps.at(times)
+        return self._steps.at(order[(torch.arange(size) + part * size) % length])
 
     def _seed_of(self, purpose: int) -> int:
         """Of one collection and what it is for, on this process."""

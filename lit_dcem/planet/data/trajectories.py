@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lit_dcem.envs.policy import Policy, PolicyState
+from lit_dcem.envs.policy import Policy, PolicyState, replaced
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.planet.data.collector import Collected, Collector
 from lit_dcem.planet.data.episode import Episode
@@ -93,16 +93,12 @@ class _Record:
         """The state after each step: the one of the next step or, at the end of an episode, of its last observation."""
         following = [*self.states[1:], self.ends[len(self.states) - 1]]  # the last step ended an episode
         for t, end in self.ends.items():
-            following[t] = {name: _where(ended[t], end[name], tensor) for name, tensor in following[t].items()}
+            following[t] = replaced(following[t], ended[t], end)
         return following
 
 
 def _kept(state: PolicyState) -> PolicyState:
     return {name: tensor.to(MEMORY) for name, tensor in state.items()}
-
-
-def _where(rows: Bool[Tensor, " envs"], yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (yes.dim() - 1)), yes, no)
 
 
 def _stacked(states: list[PolicyState]) -> PolicyState:

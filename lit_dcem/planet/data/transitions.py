@@ -45,7 +45,7 @@ class Transitions(NamedTuple):
         """T."""
         return len(self.counts)
 
-    def at(self, times: Int[Tensor, " chosen"]) -> Transitions:
+    def at(self, times: Int[Tensor, " chosen"] | slice) -> Transitions:
         """Some steps of time, of all environments."""
         return Transitions(**{name: part[times] for name, part in self.state_dict().items()})
 

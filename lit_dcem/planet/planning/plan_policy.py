@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lit_dcem.envs.policy import PolicyState
+from lit_dcem.envs.policy import PolicyState, replaced
 from lit_dcem.planet.model.belief import Belief
 from lit_dcem.planet.model.value import ValueHead
 from lit_dcem.planet.planning.policy import ModelPolicy
@@ -73,9 +73,4 @@ class PlanPolicy:
             return here
         kept = rest.counts & (plan == rest.plan).flatten(1).all(1)
         before = {name: state[name].to(plan.device) for name in here}
-        before["age"] = before["age"] + 1
-        return {name: _where(kept, before[name], new) for name, new in here.items()}
-
-
-def _where(rows: Bool[Tensor, " envs"], yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (no.dim() - 1)), yes, no)
+        return replaced(here, kept, {**before, "age": before["age"] + 1})
