@@ -18,6 +18,7 @@ from lit_dcem.planet.planning.cem import CEMPlanner
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
+from lit_dcem.solvers.cem import DCEM
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.evaluating import Evaluator, Measured, Option, Own, Report, Rows, episodes, video
 from lit_dcem.training.progress import progress, ticking
@@ -27,6 +28,7 @@ MOST_AT_ONCE = 20
 """environments that are planned for in one call: more would only need more memory"""
 SIMULATION_FRAMES_PER_SECOND = 25
 ROWS: Rows = {
+    "search": ("search", str),
     "median": ("median return", lambda value: f"{value:.1f}"),
     "quartiles": ("  quartiles", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
     "mean": ("mean return", lambda value: f"{value:.1f}"),
@@ -80,6 +82,15 @@ def measure(
     evaluation = _evaluate(ModelPolicy(module.world_model, chosen), data, episodes, seed, seeds, video)
     film = (evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND) if video else None
     return {type(module).__name__: _report(evaluation, chosen, data, seeds)}, film
+
+
+def search_of(planner: ModelPlanner) -> str:
+    """What a planner searches, and how, in words: "DCEM in a latent space"; at temperature 0, DCEM is CEM."""
+    spaces = {CEMPlanner: "over actions", LatentPlanner: "in a latent space"}
+    solver = type(planner.solver).__name__
+    if isinstance(planner.solver, DCEM) and planner.solver.options["temperature"] == 0:
+        solver = "CEM"
+    return f"{solver} {spaces.get(type(planner), 'of ' + type(planner).__name__)}"
 
 
 def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:
@@ -140,6 +151,7 @@ def _report(
         "quartiles": [quartiles[0], quartiles[2]],
         "mean": returns.mean().item(),
         "mean_interval": bootstrap_interval(returns),
+        "search": search_of(planner),
         "trajectories_a_decision": planner.search.num_evaluations,
         "seconds_per_decision": evaluation.seconds_per_decision / num_envs,
         "environments_at_once": num_envs,

@@ -92,6 +92,8 @@ TYPES = {
 }
 VAGUE = ("must be a ", "must be a class that", CLASS)
 """how less specific sentences begin, the least specific last"""
+CLASS_VALUE = re.compile(r"Namespace\(class_path='([^']*)'(?:, init_args=Namespace\([^()]*\))?\)")
+"""how jsonargparse shows a class with its options, where one would type the class"""
 NOISE = re.compile(
     r"Does not validate|Subtypes:|Errors:|Given value|hint:|See above|Expected a path but|Subclass types|- a "
 )
@@ -104,7 +106,7 @@ def one_sentence(message: str) -> str:
     specific reason is kept. A reason why a class does not fit comes before a list of the types; but if the value is not
     even the name of a class, and the option may be a number, the types are listed.
     """
-    key, body = _key(_innermost(message).strip())
+    key, body = _key(_innermost(CLASS_VALUE.sub(r"\1", message)).strip())
     items = _items(body)
     given = re.search(r"^ *Given value: (.*)", body, re.M)
     types = [item for item in items if item.startswith(("Expected a <", "Expected a typing", "Expected a collections"))]

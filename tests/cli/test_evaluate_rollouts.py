@@ -80,12 +80,20 @@ def test_measures_whole_episodes_and_repeats(runs, phase, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("phase", "config", "trajectories"), [("phase1", FULL, 14), ("phase2", FULL, 14), ("phase2", LATENT, 18)]
+    ("phase", "config", "trajectories", "search"),
+    [
+        ("phase1", FULL, 14, "CEM over actions"),
+        ("phase2", FULL, 14, "CEM over actions"),
+        ("phase2", LATENT, 18, "DCEM in a latent space"),
+        ("phase2", LATENT.replace("temperature: 1.0", "temperature: 0.0"), 18, "CEM in a latent space"),
+    ],
 )
-def test_another_planner_in_the_same_model(runs, phase, config, trajectories, tmp_path):
+def test_another_planner_in_the_same_model(runs, phase, config, trajectories, search, tmp_path, capsys):
     (tmp_path / "planner.yaml").write_text(config)
     report = evaluate(runs[phase], "--config", str(tmp_path / "planner.yaml"), out=tmp_path / "a.json")
     assert report["trajectories_a_decision"] == trajectories
+    assert report["search"] == search and search in capsys.readouterr().out
+    main(["figure", "trajectories", "--run", str(tmp_path / "a.json"), "--out", str(tmp_path / "figure.png")])
 
 
 def test_each_episode_has_an_environment_of_its_own_seed(runs, tmp_path, monkeypatch):

@@ -40,6 +40,16 @@ def nested(key, inner, name, value):
             "Options must be known, got model.optimizer.lrr.",
         ),
         (
+            nested(
+                "model",
+                "Type Callable expects a function or a callable class: No module named 'x'. Got value: "
+                "Namespace(class_path='x.Y', init_args=Namespace(lr=0.1, eps=1e-08))",
+                "optimizer",
+                "Namespace(class_path='x.Y', init_args=Namespace(lr=0.1, eps=1e-08))",
+            ),
+            "model.optimizer must be a class or function that fits, got x.Y (No module named 'x').",
+        ),
+        (
             f"{UNION}\nSubtypes: [...]\nErrors:\n  - {UNION}\n    Subtypes: [...]\n    Errors:\n"
             "      - temperature must be at least 0 and finite, got -1.0.\n"
             "      - Import path lit_dcem.DCEM does not correspond to a subclass of UnrolledGD\n"

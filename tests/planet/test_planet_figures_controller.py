@@ -284,8 +284,9 @@ def test_all_figures_are_drawn_that_have_their_files(checkpoints, capsys):
     left_out = said.err.splitlines()
     assert len(left_out) == len(registered()) - len(drawn)
     assert all(line.startswith("lit-dcem: Left out: Figure ") and line.endswith(".") for line in left_out)
-    assert "Figure 15 needs --run or shipped files walker_phase2*.ckpt or walker_phase3*.ckpt, got none" in left_out[-2]
-    assert "Figure gradient needs --run or shipped files sweep_cartpole_gradient.csv, got none" in left_out[-1]
+    assert "Figure 15 needs --run or shipped files walker_phase2*.ckpt or walker_phase3*.ckpt, got none" in left_out[-3]
+    assert "Figure gradient needs --run or shipped files sweep_cartpole_gradient.csv, got none" in left_out[-2]
+    assert "Figure trajectories needs --run or shipped files trajectories/*.json, got none" in left_out[-1]
 
 
 def test_phase_2_is_shown_rather_than_phase_3(checkpoints):
@@ -314,7 +315,7 @@ def test_all_figures_take_a_folder_and_no_run(checkpoints, capsys, arguments, sa
 
 
 def test_figures_are_registered_in_the_papers_order_and_offered(capsys):
-    numbers = [*map(str, range(1, 16)), "gradient"]
+    numbers = [*map(str, range(1, 16)), "gradient", "trajectories"]
     assert list(registered()) == numbers
     with pytest.raises(SystemExit):
         main(["figure", "16"])

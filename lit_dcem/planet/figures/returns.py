@@ -63,22 +63,39 @@ def read_returns(path: Path) -> list[Returns]:
     Raises:
         UsageError: another file, or a planner that is not the controller of its checkpoint's phase.
     """
+    content = read_reports(path, "4")
+    results = content["results"]
+    for name in results:
+        _check_controller(name, content.get("options"), path)
+    return [Returns(each["environment"], CONTROLLERS[name], each["returns"]) for name, each in results.items()]
+
+
+def read_reports(path: Path, number: str) -> dict[str, Any]:
+    """A file of ``lit-dcem evaluate --out``, each of whose results has an environment and finite returns.
+
+    Raises:
+        UsageError: another file.
+    """
+    rule = f"Figure {number} needs JSON files of lit-dcem evaluate --out"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        got = f"{path} ({type(error).__name__})"
-        raise UsageError(f"Figure 4 needs JSON files of lit-dcem evaluate --out, got {got}.") from error
+        raise UsageError(f"{rule}, got {path} ({type(error).__name__}).") from error
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict) or not results:
-        raise UsageError(f"Figure 4 needs JSON files of lit-dcem evaluate --out, got {path} without results.")
-    for name in results:
-        _check_controller(name, content.get("options"), path)
-    return [_evaluation(CONTROLLERS[name], report, path) for name, report in results.items()]
+        raise UsageError(f"{rule}, got {path} without results.")
+    for name, report in results.items():
+        _check_name(name, number, path)
+        _check_report(name, report, path)
+    return content
+
+
+def _check_name(name: str, number: str, path: Path) -> None:
+    if name not in CONTROLLERS:
+        raise UsageError(f"Figure {number} needs returns of {', '.join(CONTROLLERS)}, got those of {name} in {path}.")
 
 
 def _check_controller(name: str, options: Any, path: Path) -> None:
-    if name not in CONTROLLERS:
-        raise UsageError(f"Figure 4 needs returns of {', '.join(CONTROLLERS)}, got those of {name} in {path}.")
     planner = options.get("planner") if isinstance(options, dict) else None
     kind = str(planner.get("class_path")) if isinstance(planner, dict) else ""
     if name != "PlanetPhase1" and kind.endswith("CEMPlanner"):  # CEM over actions, in a model that is not phase 1's
@@ -86,13 +103,13 @@ def _check_controller(name: str, options: Any, path: Path) -> None:
         raise UsageError(f"{rule}, got {kind} in {path}.")
 
 
-def _evaluation(controller: str, report: Any, path: Path) -> Returns:
+def _check_report(name: str, report: Any, path: Path) -> None:
     report = report if isinstance(report, dict) else {}
     task, returns = report.get("environment"), report.get("returns")
     numbers = isinstance(returns, list) and all(type(each) in (int, float) and math.isfinite(each) for each in returns)
     if not isinstance(task, str) or not numbers or not returns:
-        raise UsageError(f"Results in {path} must have an environment and finite returns, got others for {controller}.")
-    return Returns(task, controller, returns)
+        found = CONTROLLERS[name]
+        raise UsageError(f"Results in {path} must have an environment and finite returns, got others for {found}.")
 
 
 def box_plots(tasks: Tasks) -> Figure:
