@@ -18,6 +18,14 @@ class StoppedError(Exception):
         self.code = code
 
 
+def memory_error(error: BaseException) -> UsageError | None:
+    """The one sentence for an exception that says that memory ran out, on whatever device; None for any other."""
+    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if told or "can't allocate memory" in str(error):
+        return UsageError("The sizes must fit into memory, got some that do not.")
+    return None
+
+
 def require(holds: bool, rule: str, got: object) -> None:
     """Raise a UsageError of the rule and the value that breaks it, unless the rule holds."""
     if not holds:

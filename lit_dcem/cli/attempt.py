@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from lit_dcem.errors import StoppedError, UsageError
+from lit_dcem.errors import StoppedError, UsageError, memory_error
 from lit_dcem.files.replacing import disk_error
 from lit_dcem.planet.data.replay import FILE
 from lit_dcem.training.last_checkpoint import LastCheckpoint
@@ -54,6 +54,9 @@ class Attempt:
             if (full := disk_error(error)) is not None:
                 self._clear(useless=self._has_saved_nothing)
                 raise full from error
+            if (large := memory_error(error)) is not None:  # searches of an evaluation may be larger than an update's
+                self._clear(useless=self._has_saved_nothing)
+                raise large from error
             if self._has_updated and not isinstance(error, MisconfigurationException):
                 raise
             self._clear()
@@ -91,7 +94,5 @@ def _of_disk(error: BaseException | None) -> bool:
 
 def in_plain_words(error: Exception) -> str:
     """One sentence for what a mistake in the options has led to."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return "The sizes must fit into memory, got some that do not."
     kind = "" if isinstance(error, (ValueError, MisconfigurationException)) else f"{type(error).__name__}: "
     return kind + one_sentence(str(error) or "no reason given")

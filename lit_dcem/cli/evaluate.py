@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -18,7 +19,7 @@ from lit_dcem.cli.own_planner import ChangedPlanner, changed_planner, in_words
 from lit_dcem.cli.rooms import modules_at
 from lit_dcem.cli.table import table_of
 from lit_dcem.cli.train import Parser
-from lit_dcem.errors import UsageError, require
+from lit_dcem.errors import UsageError, memory_error, require
 from lit_dcem.files.replacing import check_writable, open_replacing
 from lit_dcem.files.shipped import shipped
 from lit_dcem.training.checkpoint import Checkpoint
@@ -49,7 +50,8 @@ def run(arguments: list[str]) -> None:
     _check_typed(evaluator, checkpoint, options, typed)
     planner = _planner(parser, options, changed)
     given = {option.name: _value(option, parser, options) for option in evaluator.options}
-    reports, film = evaluator.measure(checkpoint, planner, **given)
+    with _in_memory():
+        reports, film = evaluator.measure(checkpoint, planner, **given)
     Console().print(table_of(reports, evaluator.rows))
     if differences is not None:
         Console().print(in_words(differences), markup=False, highlight=False)
@@ -57,6 +59,16 @@ def run(arguments: list[str]) -> None:
         _write(options, evaluator, reports, differences)
     if film is not None:  # the last, as it needs the most room
         write_video(Path(options.video), *film)
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if (large := memory_error(error)) is not None:
+            raise large from error
+        raise
 
 
 def _parsed(parser: Parser, arguments: list[str]) -> tuple[Namespace, Namespace]:
@@ -160,6 +172,7 @@ def _planner_of(option: Option, parser: Parser, options: Namespace) -> nn.Module
     if option.needs and not options[option.needs]:
         return None
     path = options[option.name]
+    check_configs(["--config", path or ""])
     config = parser.parse_args(["--config", path or str(shipped("configs") / f"{option.config}.yaml")])
     require(bool(config.get("planner")), f"--{option.name} must be a config with a planner", path)
     if path is None and options.get("planner") == config.planner:

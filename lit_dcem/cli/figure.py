@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os.path
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ def draw(number: str, runs: Sequence[str] | None = None, out: str | None = None)
     require(number in figures, f"A figure must be one of {', '.join(figures)}", number)
     source = figures[number]
     paths = find_paths(number, source, runs)
+    require(out != "", "--out must be an image file", "an empty name")
     target = Path(out or f"figure{number}.png")
     kind = target.suffix.lstrip(".")
     rule = "--out must end like an image file (.png, .pdf, .svg)"
@@ -65,7 +67,7 @@ def draw_all(runs: Sequence[str] | None = None, out: str | None = None) -> None:
     folder = Path(out or ".")
     rule = "Figure all is drawn from the shipped files and takes no --run"
     require(not runs, rule, (runs or [""])[0])
-    require(not folder.is_file(), "--out must be a folder for figure all", f"the file {folder}")
+    require(not os.path.isfile(folder), "--out must be a folder for figure all", f"the file {folder}")
     for number in track(list(registered()), "figures"):
         try:
             print(draw(number, None, str(folder / f"figure{number}.png")))

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lit_dcem.cli.configs import class_of, leaves
 from lit_dcem.cli.defaults import LOGGER
-from lit_dcem.errors import UsageError
+from lit_dcem.errors import UsageError, require
 from lit_dcem.training.checkpoint import Checkpoint, Config
 from lit_dcem.training.log_positions import KEY
 from lit_dcem.training.run_folder import newest_run
@@ -29,9 +29,11 @@ IDENTITIES: dict[str, dict[str, Any]] = {
 LEAST = {
     "accumulate_grad_batches": 1,
     "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
     "log_every_n_steps": 0,
     "min_epochs": 0,
     "min_steps": 0,
+    "num_sanity_val_steps": -1,
     "val_check_interval": 0,
 }
 """smallest values of options of the Trainer"""
@@ -61,19 +63,22 @@ def named_runs(logger: Mapping[str, Any], root: str | None, name: str) -> Path:
         name: of the config, for a logger without one.
     """
     place = logger.get("save_dir")
+    require(place != "", "save_dir of a logger must be a folder", "an empty name")
     if place in (None, ".", RUNS):  # defaults: W&B's, and ours
         place = root or RUNS
     return Path(str(place), str(next((logger[each] for each in NAMES if logger.get(each)), name)))
 
 
 def check_intervals(trainer: Namespace) -> None:
-    """Raise a UsageError for an interval at which Lightning would fail only in training."""
+    """Raise a UsageError for an option of the Trainer that Lightning takes and cannot train with."""
     for name, least in LEAST.items():
         value = trainer.get(name)
         if isinstance(value, (int, float)) and not value >= least:
             raise UsageError(f"trainer.{name} must be at least {least}, got {value}.")
     if trainer.get("val_check_interval") == 0:
         raise UsageError("trainer.val_check_interval must be above 0, got 0.")
+    rule = "trainer.barebones must be false, as a run has a log, checkpoints and progress"
+    require(not trainer.get("barebones"), rule, trainer.get("barebones"))
 
 
 def loggers_of(trainer: Namespace) -> list[Namespace]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -46,8 +47,8 @@ class EmbeddingLoss:
 
     def __post_init__(self) -> None:
         weights = self.answer, self.best, self.elites
-        if min(weights) < 0 or max(weights) == 0:
-            raise ValueError(f"Weights of the loss must be at least 0 and not all 0, got {weights}.")
+        if not all(0 <= weight < math.inf for weight in weights) or max(weights) == 0:
+            raise ValueError(f"Weights of the loss must be at least 0, finite and not all 0, got {weights}.")
         if self.num_elites < 1:
             raise ValueError(f"num_elites must be at least 1, got {self.num_elites}.")
         LastIterates(self.iterations, self.discount)  # raises for options out of range

@@ -147,11 +147,14 @@ def check_bounds(lower: Bound, upper: Bound) -> None:
 def _numbers(name: str, bound: Bound) -> Tensor:
     if isinstance(bound, Tensor):
         return bound.detach()
+    rule = f"{name} must be a number, or numbers that broadcast against [B, D]"
     try:
-        return torch.tensor(plain(bound), dtype=torch.float64)
+        numbers = torch.tensor(plain(bound), dtype=torch.float64)
     except (TypeError, ValueError):
-        require(False, f"{name} must be a number, or numbers that broadcast against [B, D]", bound)
+        require(False, rule, bound)
         raise
+    require(numbers.numel() > 0, rule, bound)
+    return numbers
 
 
 def as_bound(name: str, bound: Bound, mean: Tensor) -> Tensor | None:

@@ -163,8 +163,8 @@ def _rank(sentence: str) -> int:
 
 def _of_types(names: str, types: Sequence[str], given: str) -> str:
     """The sentence about a value that has none of the types."""
-    got = [found[1] for each in types if (found := re.search(r"Got value: (.*)", each))]
-    return f"must be {names}, got {_short(got[-1] if got else _value(given))}"
+    got = [found[1] for each in types if (found := re.search(r"Got value: ?(.*)", each))]
+    return f"must be {names}, got {_short(got[-1] if got else _value(given)) or 'nothing'}"
 
 
 def _names(types: Sequence[str]) -> str:
@@ -173,7 +173,7 @@ def _names(types: Sequence[str]) -> str:
     for each in types:
         if literal := re.search(r"Literal\[(.*)\]", each):
             names += [value.strip("'\"") for value in literal[1].split(", ")]
-        elif found := re.search(r"(\w+)(?:\[.*\])?(?:'>)?(?:\. Got value: .*)?$", each):
+        elif found := re.search(r"(\w+)(?:\[.*\])?(?:'>)?(?:\. Got value:.*)?$", each):
             names.append(TYPES.get(found[1], f"a {found[1]}"))
     names = [name for name in dict.fromkeys(names) if name != "null"]
     return ", ".join(names[:-1]) + " or " + names[-1] if len(names) > 1 else "".join(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -50,8 +51,7 @@ def optimize(
     """
     built = optimizer(parameters)
     for group in (built.defaults, *built.param_groups):
-        if not 0 <= float(group.get("lr", 0)) < math.inf:
-            raise ValueError(f"lr must be at least 0 and finite, got {group['lr']}.")
+        _check_group(type(built), group)
     if lr_scheduler is None:
         return built
     _try_out(optimizer, lr_scheduler)
@@ -62,11 +62,25 @@ def optimize(
     return {"optimizer": built, "lr_scheduler": scheduler}
 
 
+def _check_group(kind: type[Optimizer], group: dict[str, Any]) -> None:
+    """Refuse what an optimizer refuses for all groups and takes for a single one, and what it cannot learn with."""
+    if not 0 <= float(group.get("lr", 0)) < math.inf:
+        raise ValueError(f"lr must be at least 0 and finite, got {group['lr']}.")
+    for name, value in group.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value}.")
+    known = inspect.signature(kind).parameters
+    options = {name: value for name, value in group.items() if name in known and name != "params"}
+    kind([nn.Parameter(torch.zeros(1))], **options)
+
+
 def _try_out(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable) -> None:
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     built = optimizer([parameter])
     scheduler = lr_scheduler(built)
+    if getattr(scheduler, "T_max", 1) < 1:  # torch takes it, for a period that is none
+        raise ValueError(f"T_max must be at least 1, got {scheduler.T_max}.")  # pyright: ignore[reportAttributeAccessIssue]
     built.step()
     try:
         scheduler.step(1.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()

@@ -16,7 +16,7 @@ def measured(search, trajectories, returns, checkpoint="0", task=TASK):
     return Measured(task, search, trajectories, checkpoint, returns)
 
 
-def bars(axis):
+def bars(axis) -> dict[str, tuple[list[float], list[float], list[tuple[float, ...]]]]:
     """For each search: its label, counts, means, and the ends of its intervals."""
     found = {}
     for bar in axis.containers:
@@ -54,7 +54,7 @@ def test_a_panel_for_each_task_and_a_line_for_each_search():
     )
     assert [axis.get_title() for axis in figure.axes] == [TASK, "walker-walk"]
     assert [len(bars(axis)) for axis in figure.axes] == [2, 1]
-    colours = [axis.containers[0].lines[0].get_color() for axis in figure.axes]
+    colours = [axis.lines[0].get_color() for axis in figure.axes]
     assert colours[0] == colours[1]  # of one search in every panel
 
 

@@ -121,6 +121,33 @@ def options_that_fail_late() -> Iterator[Case]:
     yield fit("phase2", "--data.init_args.initial_replay=a_file")
 
 
+TOO_MANY = "solver.init_args.num_candidates=1000000000000000"
+TAKEN_ONCE = {
+    "regression": (
+        "trainer.num_sanity_val_steps=-2", "trainer.gradient_clip_val=-1", "trainer.barebones=true",
+        "trainer.logger.init_args.save_dir=", "model.init_args.lr_scheduler.init_args.T_max=-1",
+        f"model.init_args.{TOO_MANY}",
+    ),
+    "cartpole": ("model.init_args.solver.init_args.upper=[]", "model.init_args.loss.answer=.nan"),
+    "phase2": ("model.init_args.decoder_options.eps=-1", "model.init_args.optimizer.init_args.eps=1e400"),
+}  # fmt: skip
+"""what was trained with, until all cases here were tried"""
+
+
+@kind(fast=20)
+def taken_once() -> Iterator[Case]:
+    for experiment, options in TAKEN_ONCE.items():
+        for option in options:
+            yield fit(experiment, f"--{option}")
+    expert = ["evaluate", f"--config={CONFIGS / 'cartpole_expert.yaml'}"]
+    yield Case([*expert, f"--planner.init_args.{TOO_MANY}", "--seeds=1"])
+    yield Case([*expert, "--closed_loop", "--expert=binary.yaml"])
+    yield Case([*expert, "--seeds="])
+    yield Case(["figure", "all", f"--out={'x' * 300}"])
+    yield Case(["figure", "1", "--out="])
+    yield Case(["sweep", "x" * 300])
+
+
 @kind(fast=2)
 def module_and_data_of_different_experiments() -> Iterator[Case]:
     together = {"phase1": "phase2", "phase2": "phase1", "regression": "regression_gd", "regression_gd": "regression"}

@@ -47,7 +47,7 @@ PARTS = {
     "model.init_args.solver": [None, [], 3, {"class_path": []}],
     "model.init_args.optimizer": [[], 3, {"class_path": None}],
     "model.init_args.lr_scheduler": [[], 3, {"class_path": 3}],
-    "trainer.callbacks": [3, "abc", [None], [3], [{}], [{"class_path": 3}], {"a": 1}],
+    "trainer.callbacks": [3, "abc", [None], [3], [{"class_path": 3}], {"a": 1}],
     "trainer.logger": [3, "abc", {"a": 1}, [None], {"class_path": None}],
     "trainer.logger.init_args": [[], "abc", 3],
     "seed_everything": [None, [], {}, "abc"],

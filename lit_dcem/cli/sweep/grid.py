@@ -184,6 +184,8 @@ def read_yaml(path: Path) -> Any:
         reason = "it is not text in UTF-8"
     except RecursionError:
         reason = "it is nested too deeply"
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except (ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
     raise UsageError(f"A sweep and its configs must be YAML files, got {path} ({reason}).")
