@@ -30,7 +30,8 @@ class EmbeddingLoss:
         answer: weight of the cost of the answer.
         best: weight of the cost of the best point evaluated.
         elites: weight of the mean cost of the elites of all iterations.
-        num_elites: number of best candidates of each iteration that count as its elites in this loss.
+        num_elites: number of best candidates of each iteration that count as its elites in this loss; all of them, if
+            there are fewer.
         iterations: number of last iterations whose means count as the answer (paper: 1).
         discount: weight of each of these means relative to the next.
 

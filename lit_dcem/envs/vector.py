@@ -71,6 +71,9 @@ class VectorEnv:
             raise ValueError(f"{rule}, got {len(simulations)} and {action_repeat}.")
         if time_limit is not None and time_limit < 1:
             raise ValueError(f"time_limit must be at least 1, got {time_limit}.")
+        episode = simulations[0].time_limit
+        if episode is not None and action_repeat > episode:
+            raise ValueError(f"action_repeat must be at most the {episode} steps of an episode, got {action_repeat}.")
         self.num_envs = len(simulations)
         self.action_repeat = action_repeat
         self.time_limit = time_limit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytorch_lightning as pl
 
@@ -10,6 +10,10 @@ from lit_dcem.errors import UsageError
 
 ALWAYS = ("epoch", "step", "lr-")
 """beginnings of what Lightning itself can be asked to watch"""
+
+
+MOST_NAMED = 10
+"""metrics that a sentence lists"""
 
 
 class Monitors(pl.Callback):
@@ -25,7 +29,12 @@ class Monitors(pl.Callback):
         for name, monitor in _watched(trainer):
             if monitor not in logged and not monitor.startswith(ALWAYS):
                 rule = f"{name} must watch what {type(pl_module).__name__} logs"
-                raise UsageError(f"{rule} ({', '.join(logged)}), got {monitor or 'nothing'}.")
+                raise UsageError(f"{rule} ({_listed(logged)}), got {monitor or 'nothing'}.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _watched(trainer: pl.Trainer) -> Iterator[tuple[str, str]]:

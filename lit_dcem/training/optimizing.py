@@ -69,6 +69,9 @@ def _check_group(kind: type[Optimizer], group: dict[str, Any]) -> None:
     for name, value in group.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} must be finite, got {value}.")
+    clip = group.get("clip", 1.0)  # None of torch's: see `clip_groups`
+    if isinstance(clip, bool) or not isinstance(clip, (int, float)) or clip <= 0:
+        raise ValueError(f"clip must be a positive number, got {clip}.")
     known = inspect.signature(kind).parameters
     options = {name: value for name, value in group.items() if name in known and name != "params"}
     kind([nn.Parameter(torch.zeros(1))], **options)

@@ -41,6 +41,7 @@ class Counter:
 
     observation_dim = 2
     lower, upper = np.array([0.0]), np.array([4.0])
+    time_limit = None
 
     def __init__(self, **happens: int):
         self.happens = happens

@@ -44,7 +44,8 @@ def nonsense(option: str, value: Any) -> list[str]:
     if name not in ANY_NUMBER:
         values += ["-1"] if name in MAY_BE_ZERO else ["0", "-1"]
     if isinstance(value, int):
-        values += ["1.5", str(10**15)] if name in SIZES else ["1.5"]
+        capped = option.endswith("loss.num_elites")  # at the number of candidates
+        values += ["1.5", str(10**15)] if name in SIZES and not capped else ["1.5"]
     return values
 
 

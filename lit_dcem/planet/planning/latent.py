@@ -39,7 +39,8 @@ class LatentPlanner(ModelPlanner):
         options: those of `ModelPlanner` and `PlannerOptions`, by name.
 
     Raises:
-        ValueError: an option out of range, or a decoder with other bounds.
+        ValueError: an option out of range, a decoder with other bounds, or a solver whose horizon does not divide
+            ``latent_dim``.
     """
 
     decoder: ActionDecoder
@@ -47,6 +48,10 @@ class LatentPlanner(ModelPlanner):
     def __init__(
         self, decoder: ActionDecoder, solver: SamplingSolver, initial_std: float = 0.5, **options: Any
     ) -> None:
+        horizon = solver.options.get("horizon", 1)
+        if decoder.latent_dim % horizon:
+            rule = "The solver of a LatentPlanner must have a horizon that divides latent_dim"
+            raise ValueError(f"{rule}, {decoder.latent_dim}, got {horizon}.")
         super().__init__(solver, decoder.horizon, initial_std, **options)
         self.use_decoder(decoder)
 
