@@ -67,11 +67,14 @@ def save(path, phase=2):
     return path
 
 
-def evaluated(path, phase=1, returns=(1.0, 2.0), task="cheetah-run", **options):
+FULL, LATENT, SOFT = "CEM over actions", "CEM in a latent space", "DCEM in a latent space"
+
+
+def evaluated(path, phase=1, returns=(1.0, 2.0), task="cheetah-run", search=None):
     """A file as ``lit-dcem evaluate --out`` writes it."""
-    report = {"environment": task, "returns": list(returns)}
+    report = {"environment": task, "search": search or (FULL if phase == 1 else SOFT), "returns": list(returns)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"options": options, "results": {f"PlanetPhase{phase}": report}}))
+    path.write_text(json.dumps({"options": {}, "results": {f"PlanetPhase{phase}": report}}))
     return path
 
 
@@ -124,12 +127,15 @@ def test_returns_of_one_task_and_controller_are_pooled(tmp_path):
     assert pooled(files) == {"cheetah-run": {"full CEM": [1, 2, 3.5], "DCEM": [4]}, "walker-walk": {"DCEM + PPO": [5]}}
 
 
+def test_a_search_at_temperature_0_is_not_called_dcem(tmp_path):
+    files = [evaluated(tmp_path / f"{phase}.json", phase, [phase], search=LATENT) for phase in (2, 3)]
+    files += [evaluated(tmp_path / "soft.json", 2, [7], search=SOFT)]
+    assert pooled(files)["cheetah-run"] == {"latent CEM": [2], "latent CEM + PPO": [3], "DCEM": [7]}
+
+
 def test_another_planner_counts_if_it_is_of_the_phases_kind(tmp_path):
-    full, latent = {"class_path": "lit_dcem.CEMPlanner"}, {"class_path": "lit_dcem.LatentPlanner"}
-    assert pooled([evaluated(tmp_path / "a.json", 1, planner=full)])
-    assert pooled([evaluated(tmp_path / "b.json", 2, planner=latent)])
-    with pytest.raises(UsageError, match=r"latent space, got lit_dcem.CEMPlanner in .*c\.json"):
-        pooled([evaluated(tmp_path / "c.json", 2, planner=full)])
+    with pytest.raises(UsageError, match=r"latent space, got CEM over actions in .*c\.json"):
+        pooled([evaluated(tmp_path / "c.json", 2, search=FULL)])
 
 
 def test_returns_are_drawn_against_ppo_steps(tmp_path):
@@ -243,7 +249,7 @@ def test_bad_input_is_said_in_one_sentence(tmp_path):
         ("4", ["list.json"], "without results"),
         ("4", ["empty.json"], "without results"),
         ("4", ["cartpole.json"], "returns of PlanetPhase1, PlanetPhase2, PlanetPhase3, got those of CartpoleEmbedding"),
-        ("4", ["nan.json"], "finite returns, got others for full CEM"),
+        ("4", ["nan.json"], "finite returns, got others for PlanetPhase1"),
         ("4", ["none.json"], "finite returns"),
         ("4", ["word.json"], "finite returns"),
         (
@@ -326,4 +332,4 @@ def test_figures_are_registered_in_the_papers_order_and_offered(capsys):
 def test_all_shipped_files_can_be_drawn(tmp_path, capsys):
     main(["figure", "all", "--out", str(tmp_path)])
     said = capsys.readouterr()
-    assert len(said.out.splitlines()) + len(said.err.splitlines()) == 15
+    assert len(said.out.splitlines()) + len(said.err.splitlines()) == len(registered())

@@ -69,15 +69,13 @@ def test_a_report_says_what_was_searched_and_whether_ppo_came_before(tmp_path):
     assert read_searches(report(tmp_path)) == [Measured(TASK, f"{LATENT}, after PPO", 80, "a.ckpt", [1.0, 2.0])]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"search": None}, {"trajectories_a_decision": "80"}, {"trajectories_a_decision": 0}]
-)
-def test_reports_of_earlier_versions_are_refused(tmp_path, changes):
-    with pytest.raises(UsageError, match=r"that name their search .*, got others for PlanetPhase3 in .*a\.json"):
+@pytest.mark.parametrize("changes", [{"trajectories_a_decision": "80"}, {"trajectories_a_decision": 0}])
+def test_reports_without_the_size_of_a_search_are_refused(tmp_path, changes):
+    with pytest.raises(UsageError, match=r"that count .*, got others for PlanetPhase3 in .*a\.json"):
         read_searches(report(tmp_path, **changes))
 
 
-@pytest.mark.parametrize("changes", [{"returns": []}, {"environment": 3}])
+@pytest.mark.parametrize("changes", [{"returns": []}, {"environment": 3}, {"search": None}])
 def test_other_files_are_refused(tmp_path, changes):
-    with pytest.raises(UsageError, match="must have an environment and finite returns"):
+    with pytest.raises(UsageError, match="must name their environment and search, and have finite returns"):
         read_searches(report(tmp_path, **changes))

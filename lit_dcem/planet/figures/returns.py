@@ -18,8 +18,14 @@ from lit_dcem.training.figure_source import figure
 Tasks = Mapping[str, Mapping[str, Sequence[float]]]
 """returns of the episodes, by task and controller"""
 
-CONTROLLERS = {"PlanetPhase1": "full CEM", "PlanetPhase2": "DCEM", "PlanetPhase3": "DCEM + PPO"}
-"""what plans in a checkpoint of each module, in the paper's order"""
+PHASES = {
+    "PlanetPhase1": {"": "full CEM"},
+    "PlanetPhase2": {"CEM": "latent CEM", "": "DCEM"},
+    "PlanetPhase3": {"CEM": "latent CEM + PPO", "": "DCEM + PPO"},
+}
+"""what plans in a checkpoint of each module, by the first word of its search: at temperature 0 it is not DCEM"""
+CONTROLLERS = [name for names in PHASES.values() for name in names.values()]
+"""in the paper's order"""
 PAPER = {
     "cheetah-run": {"full CEM": 700, "DCEM": 652, "DCEM + PPO": 685},
     "walker-walk": {"full CEM": 955, "DCEM": 862, "DCEM + PPO": 893},
@@ -38,7 +44,7 @@ class Returns(NamedTuple):
     returns: list[float]
 
 
-@figure("4", find=Path, shipped=["*_phase*_returns.json"])
+@figure("4", find=Path, shipped=["*_phase*_returns.json", "*_dcem_returns.json"])
 def box_plots_of_reports(number: str, paths: Sequence[Path]) -> Figure:
     """Figure 4, from the JSON files that ``lit-dcem evaluate --out`` writes for checkpoints of PlaNet."""
     return box_plots(pooled(paths))
@@ -64,14 +70,11 @@ def read_returns(path: Path) -> list[Returns]:
         UsageError: another file, or a planner that is not the controller of its checkpoint's phase.
     """
     content = read_reports(path, "4")
-    results = content["results"]
-    for name in results:
-        _check_controller(name, content.get("options"), path)
-    return [Returns(each["environment"], CONTROLLERS[name], each["returns"]) for name, each in results.items()]
+    return [_evaluation(name, report, path) for name, report in content["results"].items()]
 
 
 def read_reports(path: Path, number: str) -> dict[str, Any]:
-    """A file of ``lit-dcem evaluate --out``, each of whose results has an environment and finite returns.
+    """A file of ``lit-dcem evaluate --out`` whose results say what was searched, in which task, and all returns.
 
     Raises:
         UsageError: another file.
@@ -91,25 +94,25 @@ def read_reports(path: Path, number: str) -> dict[str, Any]:
 
 
 def _check_name(name: str, number: str, path: Path) -> None:
-    if name not in CONTROLLERS:
-        raise UsageError(f"Figure {number} needs returns of {', '.join(CONTROLLERS)}, got those of {name} in {path}.")
-
-
-def _check_controller(name: str, options: Any, path: Path) -> None:
-    planner = options.get("planner") if isinstance(options, dict) else None
-    kind = str(planner.get("class_path")) if isinstance(planner, dict) else ""
-    if name != "PlanetPhase1" and kind.endswith("CEMPlanner"):  # CEM over actions, in a model that is not phase 1's
-        rule = f"Figure 4 shows {name} with a planner that searches its latent space"
-        raise UsageError(f"{rule}, got {kind} in {path}.")
+    if name not in PHASES:
+        raise UsageError(f"Figure {number} needs returns of {', '.join(PHASES)}, got those of {name} in {path}.")
 
 
 def _check_report(name: str, report: Any, path: Path) -> None:
     report = report if isinstance(report, dict) else {}
-    task, returns = report.get("environment"), report.get("returns")
+    told, returns = [report.get(each) for each in ("environment", "search")], report.get("returns")
     numbers = isinstance(returns, list) and all(type(each) in (int, float) and math.isfinite(each) for each in returns)
-    if not isinstance(task, str) or not numbers or not returns:
-        found = CONTROLLERS[name]
-        raise UsageError(f"Results in {path} must have an environment and finite returns, got others for {found}.")
+    if not all(isinstance(each, str) for each in told) or not numbers or not returns:
+        rule = f"Results in {path} must name their environment and search, and have finite returns"
+        raise UsageError(f"{rule}, got others for {name}.")
+
+
+def _evaluation(module: str, report: Mapping[str, Any], path: Path) -> Returns:
+    names, search = PHASES[module], report["search"]
+    if module != "PlanetPhase1" and search.endswith("over actions"):  # in a model that is not phase 1's
+        rule = f"Figure 4 shows {module} with a planner that searches its latent space"
+        raise UsageError(f"{rule}, got {search} in {path}.")
+    return Returns(report["environment"], names.get(search.split()[0], names[""]), report["returns"])
 
 
 def box_plots(tasks: Tasks) -> Figure:
@@ -118,7 +121,7 @@ def box_plots(tasks: Tasks) -> Figure:
     Boxes reach from the first to the third quartile, whiskers to the last return within 1.5 times that; others are
     points. A controller that some task has no returns of keeps its place there.
     """
-    shown = [name for name in CONTROLLERS.values() if any(name in boxes for boxes in tasks.values())]
+    shown = [name for name in CONTROLLERS if any(name in boxes for boxes in tasks.values())]
     width = 0.6 + max(1.2 * len(shown), 2.4) * len(tasks)
     figure = Figure(figsize=(width, 4), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]

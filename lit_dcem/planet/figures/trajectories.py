@@ -44,16 +44,16 @@ def read_searches(path: Path) -> list[Measured]:
     """The evaluations in a file of ``lit-dcem evaluate --out``, each with its search.
 
     Raises:
-        UsageError: another file, or one of an earlier version, which does not say what was searched.
+        UsageError: another file.
     """
     content = read_reports(path, "trajectories")
     return [_measured(name, report, content, path) for name, report in content["results"].items()]
 
 
 def _measured(module: str, report: Mapping[str, Any], content: Mapping[str, Any], path: Path) -> Measured:
-    search, count = report.get("search"), report.get("trajectories_a_decision")
-    if not isinstance(search, str) or type(count) is not int or count < 1:
-        rule = "Figure trajectories needs reports that name their search and its trajectories"
+    search, count = report["search"], report.get("trajectories_a_decision")
+    if type(count) is not int or count < 1:
+        rule = "Figure trajectories needs reports that count the trajectories of a decision"
         raise UsageError(f"{rule}, got others for {module} in {path}.")
     options = content.get("options")
     checkpoint = str(options.get("checkpoint")) if isinstance(options, dict) else ""
