@@ -85,8 +85,9 @@ def test_episodes_shorter_than_a_sequence_train_measure_and_chain(tmp_path, monk
 def test_without_a_limit_episodes_are_cut_off_and_both_are_told(tmp_path, monkeypatch, recwarn):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(making, "LONGEST", 40)
-    main(command(1, OPTIONS[0]))
-    main(command(1, *OPTIONS))
+    unlimited = "--data.init_args.time_limit=null"
+    main(command(1, unlimited, OPTIONS[0]))
+    main(command(1, unlimited, *OPTIONS))
     told = [str(warning.message) for warning in recwarn]
     assert [text for text in told if "time limit" in text] == [
         "Walk-v0 has no time limit, so its episodes are cut off after 40 simulator steps; set time_limit to change it."
