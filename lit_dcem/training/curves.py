@@ -66,7 +66,8 @@ class Curves(Logger):
         if self._file.tell() == 0:
             writer.writerow(COLUMNS)
         at = "" if step is None else int(step)
-        writer.writerows((at, name, float(value), self._seed) for name, value in metrics.items())
+        # In an order that does not depend on which of them was logged first, so that a resumed run writes the same file.
+        writer.writerows((at, name, float(value), self._seed) for name, value in sorted(metrics.items()))
 
     def save(self) -> None:
         if self._file is not None:

@@ -15,11 +15,22 @@ def test_numbers_are_read_as_they_were_logged(tmp_path):
     curves.finalize("success")
     with (tmp_path / "curves.csv").open(newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[:2] == [["step", "metric", "value", "seed"], ["10", "train/loss", "0.1", "3"]]
+    header, *first = rows[:3]
+    assert header == ["step", "metric", "value", "seed"]
+    assert first == [["10", "epoch", "0.0", "3"], ["10", "train/loss", "0.1", "3"]]
     found = read_curves(tmp_path / "curves.csv")
     assert found.keys() == {"train/loss", "epoch", "val/a,b"}
     assert found["val/a,b"].steps.tolist() == [20] and found["val/a,b"].values.tolist() == [1e300]
     assert str(found["train/loss"].values.tolist()) == "[0.1, nan]"
+
+
+def test_rows_do_not_depend_on_what_was_logged_first(tmp_path):
+    for name, names in {"a": "xy", "b": "yx"}.items():
+        (tmp_path / name).mkdir()
+        curves = Curves(tmp_path / name)
+        curves.log_metrics(dict.fromkeys(names, 1.0), 1)
+        curves.finalize("success")
+    assert (tmp_path / "a/curves.csv").read_text() == (tmp_path / "b/curves.csv").read_text()
 
 
 def test_a_resumed_run_continues_at_its_checkpoint(tmp_path):
