@@ -66,7 +66,7 @@ class Curves(Logger):
         if self._file.tell() == 0:
             writer.writerow(COLUMNS)
         at = "" if step is None else int(step)
-        # In an order that does not depend on which of them was logged first, so that a resumed run writes the same file.
+        # Ordered by name, not by what was logged first, so that a resumed run writes the same file.
         writer.writerows((at, name, float(value), self._seed) for name, value in sorted(metrics.items()))
 
     def save(self) -> None:

@@ -37,7 +37,7 @@ def test_a_mark_is_the_mean_over_seeds_and_its_interval_is_theirs():
     mean, reach = mean_and_interval([2.0, 6.0, 9.0])
     assert at == [20, 100] and means == pytest.approx([0.5, mean])
     assert ends[1] == pytest.approx((mean - reach, mean + reach))
-    assert list(bars(figure.axes[0])) == [f"{LATENT} (3 seeds)"]
+    assert list(bars(figure.axes[0])) == [f"{LATENT} (1 to 3 seeds)"]
 
 
 def test_episodes_of_one_seed_are_pooled_and_give_its_interval():

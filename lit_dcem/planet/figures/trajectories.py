@@ -90,7 +90,7 @@ def _draw(axis: Axes, ours: Sequence[Measured], search: str, colour: str, apart:
     at = [count * apart for count in seeds]
     marks = [_mark(list(of.values())) for of in seeds.values()]
     means, below, above = zip(*marks, strict=True)
-    label = f"{search} ({_counted(max(map(len, seeds.values())), 'seed')})"
+    label = f"{search} ({_seeds([len(of) for of in seeds.values()])})"
     axis.errorbar(at, means, [below, above], color=colour, marker="o", markersize=4, capsize=2, label=label)
     for place, of in zip(at, seeds.values(), strict=True):
         points = [statistics.fmean(returns) for returns in of.values()]
@@ -107,5 +107,9 @@ def _mark(seeds: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     return mean, reach, reach
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _seeds(counts: Sequence[int]) -> str:
+    """Of how many the marks are."""
+    least, most = min(counts), max(counts)
+    if most == 1:
+        return "1 seed"
+    return f"{most} seeds" if least == most else f"{least} to {most} seeds"
