@@ -67,6 +67,8 @@ def report(tmp_path, **changes):
 
 def test_a_report_says_what_was_searched_and_whether_ppo_came_before(tmp_path):
     assert read_searches(report(tmp_path)) == [Measured(TASK, f"{LATENT}, after PPO", 80, "a.ckpt", [1.0, 2.0])]
+    (over_actions,) = read_searches(report(tmp_path, search=FULL))
+    assert over_actions.search == f"{FULL}, model of phase 3"
 
 
 @pytest.mark.parametrize("changes", [{"trajectories_a_decision": "80"}, {"trajectories_a_decision": 0}])

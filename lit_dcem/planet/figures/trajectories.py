@@ -20,7 +20,9 @@ from lit_dcem.training.statistics import bootstrap_interval, mean_and_interval
 APART = 0.02
 """distance between the marks of two searches, as a share of a decade"""
 AFTER = {"PlanetPhase3": ", after PPO"}
-"""what the name of a search says of the phase it is from"""
+"""what the name of a latent search says of the phase it is from"""
+MODELS = {"PlanetPhase2": ", model of phase 2", "PlanetPhase3": ", model of phase 3"}
+"""what the name of a search over actions says of the model it searches, where that is not phase 1's"""
 
 
 class Measured(NamedTuple):
@@ -57,7 +59,8 @@ def _measured(module: str, report: Mapping[str, Any], content: Mapping[str, Any]
         raise UsageError(f"{rule}, got others for {module} in {path}.")
     options = content.get("options")
     checkpoint = str(options.get("checkpoint")) if isinstance(options, dict) else ""
-    return Measured(report["environment"], search + AFTER.get(module, ""), count, checkpoint, report["returns"])
+    said = (MODELS if search.endswith("over actions") else AFTER).get(module, "")
+    return Measured(report["environment"], search + said, count, checkpoint, report["returns"])
 
 
 def returns_by_trajectories(measured: Sequence[Measured]) -> Figure:
