@@ -103,6 +103,8 @@ SWINGUP_COMMIT = "swing-up 521a8ca, e9ba8f0"
 SUITE = {CHEETAH: "cheetah.run", WALKER: "walker.walk", SWINGUP: "cartpole.swingup"}
 STOPPED = "was stopped by hand; the command trains it to its end."
 CHEETAH_STOPPED, WALKER_STOPPED = f"Phase 2 of the cheetah {STOPPED}", f"Each run of the walker {STOPPED}"
+XEON_PHASE1 = "Phase 1 of cheetah and walker ran on the Intel Xeon."
+KEPT = "An earlier run of the swing-up (`swingup_phase2_kept`) is drawn, too."
 REPLAY = "Phase 2 of the shipped runs began without the replay of phase 1, which the command gives it."
 
 
@@ -181,7 +183,7 @@ RECIPES: Mapping[str, Recipe] = {
         draws="logs", phase=2, data=_from_state(*SUITE), seeds=f"0; swing-up {SEEDS_SHOWN}",
         time=f"{CHEETAH_TIME}; {WALKER_TIME}; {SWINGUP_MEANS}",
         hardware=f"{EPYC_CORE}; swing-up {EPYC_512}", commit=f"{CHEETAH_COMMIT}; {WALKER_COMMIT}; {MEANS_COMMIT}",
-        remark=f"{CHEETAH_STOPPED} {WALKER_STOPPED} {REPLAY} Phase 1 of cheetah and walker ran on the Intel Xeon. An earlier run of the swing-up (`swingup_phase2_kept`) is drawn, too.",
+        remark=f"{CHEETAH_STOPPED} {WALKER_STOPPED} {REPLAY} {XEON_PHASE1} {KEPT}",
         quick="2.5 min",
     ),
     "13": Recipe(
