@@ -15,6 +15,7 @@ class Counter:
 
     observation_dim = 1
     lower, upper = np.array([-1.0]), np.array([1.0])
+    time_limit = None
 
     def __init__(self, ends, how="truncated"):
         self.ends, self.how = ends, how
