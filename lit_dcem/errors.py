@@ -20,7 +20,7 @@ class StoppedError(Exception):
 
 def memory_error(error: BaseException) -> UsageError | None:
     """The one sentence for an exception that says that memory ran out, on whatever device; None for any other."""
-    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of a device
     if told or "can't allocate memory" in str(error):
         return UsageError("The sizes must fit into memory, got some that do not.")
     return None

@@ -69,7 +69,7 @@ def named_runs(logger: Mapping[str, Any], root: str | None, name: str) -> Path:
     return Path(str(place), str(next((logger[each] for each in NAMES if logger.get(each)), name)))
 
 
-def check_intervals(trainer: Namespace) -> None:
+def check_trainer(trainer: Namespace) -> None:
     """Raise a UsageError for an option of the Trainer that Lightning takes and cannot train with."""
     for name, least in LEAST.items():
         value = trainer.get(name)

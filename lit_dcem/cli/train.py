@@ -22,7 +22,7 @@ from lit_dcem.cli.completing import in_front, missing
 from lit_dcem.cli.configs import Tree, check_configs, class_of
 from lit_dcem.cli.defaults import TRAINER, callbacks_of, default_callbacks
 from lit_dcem.cli.overlays import spell_out, without_overlays
-from lit_dcem.cli.resuming import check_intervals, check_same_run, log_into, newest_checkpoint, runs_folder
+from lit_dcem.cli.resuming import check_same_run, check_trainer, log_into, newest_checkpoint, runs_folder
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.checkpoint import check_weights
 from lit_dcem.files.trust import remember
@@ -141,7 +141,7 @@ class TrainingCLI(LightningCLI):
         for part in ("trainer", "model", "data"):
             if not isinstance(config.get(part), Namespace):
                 raise UsageError(f"{part} must be a mapping of options, got {config.get(part)}.")
-        check_intervals(config.trainer)
+        check_trainer(config.trainer)
         if config.ckpt_path == "last":
             config.ckpt_path = str(newest_checkpoint(config))
         if config.ckpt_path is not None:

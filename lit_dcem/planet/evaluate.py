@@ -85,7 +85,10 @@ def measure(
 
 
 def search_of(planner: ModelPlanner) -> str:
-    """What a planner searches, and how, in words: "DCEM in a latent space"; at temperature 0, DCEM is CEM."""
+    """What a planner searches, and how, in words: "DCEM in a latent space"; at temperature 0, DCEM is CEM.
+
+    This is how it acts; how its decoder has learned is another matter.
+    """
     spaces = {CEMPlanner: "over actions", LatentPlanner: "in a latent space"}
     solver = type(planner.solver).__name__
     if isinstance(planner.solver, DCEM) and planner.solver.options["temperature"] == 0:

@@ -10,8 +10,6 @@ from lit_dcem.errors import UsageError
 
 ALWAYS = ("epoch", "step", "lr-")
 """beginnings of what Lightning itself can be asked to watch"""
-
-
 MOST_NAMED = 10
 """metrics that a sentence lists"""
 

@@ -72,8 +72,12 @@ def _check_group(kind: type[Optimizer], group: dict[str, Any]) -> None:
     clip = group.get("clip", 1.0)  # None of torch's: see `clip_groups`
     if isinstance(clip, bool) or not isinstance(clip, (int, float)) or clip <= 0:
         raise ValueError(f"clip must be a positive number, got {clip}.")
-    known = inspect.signature(kind).parameters
-    options = {name: value for name, value in group.items() if name in known and name != "params"}
+    known = inspect.signature(kind)
+    options = {name: value for name, value in group.items() if name in known.parameters and name != "params"}
+    try:
+        known.bind([], **options)
+    except TypeError:  # somebody's own, made from more than what its groups hold
+        return
     kind([nn.Parameter(torch.zeros(1))], **options)
 
 

@@ -53,3 +53,20 @@ def test_all_bad_input_is_one_sentence(name, material, monkeypatch):
 
 def test_there_are_enough():
     assert sum(len(spread(list(cases()), fast)) for cases, fast in KINDS.values()) >= 320
+
+
+def test_a_run_that_outgrows_memory_keeps_its_checkpoint(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(fit("regression").arguments)
+    checkpoint = Path("runs/regression/version_0/checkpoints/last.ckpt")
+    whole = checkpoint.read_bytes()
+    more = (
+        "--trainer.max_epochs=2",
+        "--ckpt_path=last",
+        "--model.init_args.solver.init_args.num_candidates=1000000000000000",
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(fit("regression", *more).arguments)
+    assert stop.value.code == 2
+    assert "lit-dcem: The sizes must fit into memory, got some that do not.\n" in capsys.readouterr().err
+    assert checkpoint.read_bytes() == whole

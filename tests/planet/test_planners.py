@@ -320,6 +320,9 @@ def test_another_decoder_brings_its_horizon():
     with pytest.raises(ValueError, match="must have the bounds of actions"):
         planner.use_decoder(ActionDecoder(3, HORIZON, ACTIONS, upper=3.0))
     assert planner.horizon == HORIZON + 2
+    planner.solver = planner.solver.with_horizon(3)
+    with pytest.raises(ValueError, match="must have a horizon that divides latent_dim, 2, got 3"):
+        planner.use_decoder(ActionDecoder(2, HORIZON, ACTIONS, hidden_dim=4))
 
 
 # Noise

@@ -18,14 +18,10 @@ from lit_dcem.training.figure_source import figure
 Tasks = Mapping[str, Mapping[str, Sequence[float]]]
 """returns of the episodes, by task and controller"""
 
-PHASES = {
-    "PlanetPhase1": {"": "full CEM"},
-    "PlanetPhase2": {"CEM": "latent CEM", "": "DCEM"},
-    "PlanetPhase3": {"CEM": "latent CEM + PPO", "": "DCEM + PPO"},
-}
-"""what plans in a checkpoint of each module, by the first word of its search: at temperature 0 it is not DCEM"""
-CONTROLLERS = [name for names in PHASES.values() for name in names.values()]
-"""in the paper's order"""
+PHASES = {"PlanetPhase1": "full CEM", "PlanetPhase2": "{}", "PlanetPhase3": "{} + PPO"}
+"""what plans in a checkpoint of each module, with the name of its latent search"""
+CONTROLLERS = "full CEM", "latent CEM", "DCEM", "latent CEM + PPO", "DCEM + PPO"
+"""in the paper's order; a search at temperature 0 is not DCEM"""
 PAPER = {
     "cheetah-run": {"full CEM": 700, "DCEM": 652, "DCEM + PPO": 685},
     "walker-walk": {"full CEM": 955, "DCEM": 862, "DCEM + PPO": 893},
@@ -108,11 +104,12 @@ def _check_report(name: str, report: Any, path: Path) -> None:
 
 
 def _evaluation(module: str, report: Mapping[str, Any], path: Path) -> Returns:
-    names, search = PHASES[module], report["search"]
+    search = report["search"]
     if module != "PlanetPhase1" and search.endswith("over actions"):  # in a model that is not phase 1's
         rule = f"Figure 4 shows {module} with a planner that searches its latent space"
         raise UsageError(f"{rule}, got {search} in {path}.")
-    return Returns(report["environment"], names.get(search.split()[0], names[""]), report["returns"])
+    controller = PHASES[module].format("latent CEM" if search.startswith("CEM ") else "DCEM")
+    return Returns(report["environment"], controller, report["returns"])
 
 
 def box_plots(tasks: Tasks) -> Figure:

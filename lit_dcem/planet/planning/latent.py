@@ -48,10 +48,6 @@ class LatentPlanner(ModelPlanner):
     def __init__(
         self, decoder: ActionDecoder, solver: SamplingSolver, initial_std: float = 0.5, **options: Any
     ) -> None:
-        horizon = solver.options.get("horizon", 1)
-        if decoder.latent_dim % horizon:
-            rule = "The solver of a LatentPlanner must have a horizon that divides latent_dim"
-            raise ValueError(f"{rule}, {decoder.latent_dim}, got {horizon}.")
         super().__init__(solver, decoder.horizon, initial_std, **options)
         self.use_decoder(decoder)
 
@@ -59,8 +55,13 @@ class LatentPlanner(ModelPlanner):
         """Plan with another decoder, over its horizon.
 
         Raises:
-            ValueError: a decoder whose bounds are not -1 and 1.
+            ValueError: a decoder whose bounds are not -1 and 1, or whose ``latent_dim`` the solver's horizon does not
+                divide.
         """
+        horizon = self.solver.options.get("horizon", 1)
+        if decoder.latent_dim % horizon:
+            rule = "The solver of a LatentPlanner must have a horizon that divides latent_dim"
+            raise ValueError(f"{rule}, {decoder.latent_dim}, got {horizon}.")
         if not ((decoder.lower == -1).all() and (decoder.upper == 1).all()):
             got = f"{decoder.lower.tolist()} and {decoder.upper.tolist()}"
             raise ValueError(f"The decoder of a LatentPlanner must have the bounds of actions, -1 and 1, got {got}.")
