@@ -62,6 +62,7 @@ def save(path, phase=2):
     content = {"state_dict": module.state_dict(), "global_step": 1}
     content["hyper_parameters"] = {"_class_path": f"lit_dcem.PlanetPhase{phase}", **hyper}
     content["datamodule_hyper_parameters"] = {"_class_path": "lit_dcem.Rollouts", **ROLLOUTS}
+    content["callbacks"] = {"History": {"rows": [{"step": 1.0, "seconds": 2.0, "val/return": 3.0}]}}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path)
     return path
@@ -284,7 +285,7 @@ def test_all_figures_are_drawn_that_have_their_files(checkpoints, capsys):
             table.rename(checkpoints / f"cheetah_phase{int(number) - 10}_fast_0.csv")
     main(["figure", "all", "--out", "new/figures"])
     said = capsys.readouterr()
-    drawn = ["3", "4", "7", "12", "13", "14"]
+    drawn = ["3", "4", "7", "12", "13", "14", "hours"]
     assert said.out.splitlines() == [f"new/figures/figure{number}.png" for number in drawn]
     assert all(Path(line).stat().st_size > 10_000 for line in said.out.splitlines())
     left_out = said.err.splitlines()
@@ -321,7 +322,7 @@ def test_all_figures_take_a_folder_and_no_run(checkpoints, capsys, arguments, sa
 
 
 def test_figures_are_registered_in_the_papers_order_and_offered(capsys):
-    numbers = [*map(str, range(1, 16)), "gradient", "trajectories"]
+    numbers = [*map(str, range(1, 16)), "gradient", "hours", "trajectories"]
     assert list(registered()) == numbers
     with pytest.raises(SystemExit):
         main(["figure", "16"])
