@@ -26,7 +26,7 @@ from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.stream import checked_seed
 
 PRETRAINED = {
-    "cartpole-swingup": "swingup_phase2_means_1",
+    "cartpole-swingup": "swingup_phase2_1",
     "cheetah-run": "cheetah_phase1_fast_0",
     "walker-walk": "walker_phase1_fast_0",
 }
@@ -51,7 +51,7 @@ def load_controller(path: str | Path, trust: Iterable[str] = (), seed: int = 0) 
     import them first.
 
     Args:
-        path: of the checkpoint: a file, a run folder, or the name of a shipped one, such as ``swingup_phase2_0``.
+        path: of the checkpoint: a file, a run folder, or the name of a shipped one, such as ``swingup_phase2_1``.
         trust: your own packages whose classes the checkpoint may name, besides ours, torch's and those that are
             imported; and of environments of your own.
         seed: of the controller's noise, see `Controller.reset`.
@@ -110,7 +110,7 @@ def _read(path: str | Path, trust: Iterable[str]) -> tuple[Planet, EnvironmentDa
 class Controller:
     """Plans every action in a world model, for one environment that the caller steps; made by `load_controller`.
 
-        controller = load_controller("swingup_phase2_0")
+        controller = load_controller("swingup_phase2_1")
         controller.reset()
         action = controller.act(observation)
 

@@ -76,9 +76,9 @@ def test_every_option_that_takes_a_config_is_looked_up():
 
 def test_runs_of_figures_are_found_by_the_names_of_shipped_files():
     source = Source(lambda number, paths: Figure(), Path)
-    names = ["checkpoints/sweep_cartpole.csv", "nope", "swingup_phase1_returns.json"]
+    names = ["checkpoints/sweep_cartpole.csv", "nope", "swingup_phase1_1_returns.json"]
     assert find_paths("8", source, names) == [
-        *(CHECKPOINTS / "sweep_cartpole.csv", Path("nope"), CHECKPOINTS / "swingup_phase1_returns.json")
+        *(CHECKPOINTS / "sweep_cartpole.csv", Path("nope"), CHECKPOINTS / "swingup_phase1_1_returns.json")
     ]
 
 

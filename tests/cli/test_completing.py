@@ -67,19 +67,19 @@ def test_the_action_repeat_is_the_usual_one(env, repeat):
 
 
 def test_a_later_phase_has_the_parts_and_the_task_of_the_one_before():
-    found = completed(config("swingup_phase2"), "--model.start=swingup_phase1_0")
+    found = completed(config("swingup_phase2"), "--model.start=swingup_phase1_1")
     assert found["data"]["env"] == "cartpole-swingup" and found["data"]["action_repeat"] == 8
     assert found["model"]["world_model"]["rssm"]["deter_dim"] == 100
     assert found["model"]["seed_planner"]["solver"]["num_candidates"] == 100
     assert found["model"]["planner"]["decoder"]["action_dim"] == 1
-    found = completed(config("swingup_phase3"), "--model.start=swingup_phase2_0")
+    found = completed(config("swingup_phase3"), "--model.start=swingup_phase2_1")
     assert found["model"]["planner"]["decoder"]["latent_dim"] == 4
     assert found["model"]["policy_gradient"]["action_dim"] == 1
     assert found["model"]["policy_gradient"]["value"]["deter_dim"] == 100
 
 
 def test_what_a_config_states_comes_later_and_wins():
-    first = completed(config("phase3"), "--model.start=swingup_phase2_0")
+    first = completed(config("phase3"), "--model.start=swingup_phase2_1")
     stated = plain(yaml.safe_load((CONFIGS / "phase3.yaml").read_text()))
     planner = merged(first, stated)["model"]["planner"]
     assert planner["solver"]["temperature"] == 0.1 and planner["solver"]["num_candidates"] == 20
@@ -87,7 +87,7 @@ def test_what_a_config_states_comes_later_and_wins():
 
 def test_a_run_that_is_resumed_needs_no_start_any_more(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    typed = ["--model.start=gone.ckpt", "--ckpt_path=swingup_phase2_0"]
+    typed = ["--model.start=gone.ckpt", "--ckpt_path=swingup_phase2_1"]
     assert completed(config("swingup_phase2"), *typed)["model"]["planner"]["decoder"]["latent_dim"] == 4
 
 
@@ -130,7 +130,7 @@ def test_classes_get_only_options_that_they_take(tmp_path, monkeypatch):
     model = {"class_path": "own_models.Model", "init_args": {"hidden_dim": 20}}
     found = completed(config("phase1"), f"--model.world_model={json.dumps(model)}")
     assert set(found["model"]["world_model"]) == {"class_path", "action_dim"}
-    found = completed(config("phase2"), "--model=own_models.Phase", "--model.start=swingup_phase1_0")
+    found = completed(config("phase2"), "--model=own_models.Phase", "--model.start=swingup_phase1_1")
     assert "seed_planner" not in found["model"]
 
 
@@ -152,6 +152,6 @@ def test_the_newest_run_is_looked_for_where_it_is_logged(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     last = tmp_path / "out/swingup_phase2/version_0/checkpoints/last.ckpt"
     last.parent.mkdir(parents=True)
-    last.write_bytes((shipped("checkpoints") / "swingup_phase2_0.ckpt").read_bytes())
+    last.write_bytes((shipped("checkpoints") / "swingup_phase2_1.ckpt").read_bytes())
     typed = ["--model.start=gone.ckpt", "--ckpt_path=last", "--trainer.logger.save_dir=out"]
     assert completed(config("swingup_phase2"), *typed)["model"]["planner"]["decoder"]["latent_dim"] == 4

@@ -32,13 +32,13 @@ EXPERIMENTS = {
     "swingup_phase2": (
         "debug",
         [
-            *["--model.start=swingup_phase1_0", "--data.initial_replay=null"],
+            *["--model.start=swingup_phase1_1", "--data.initial_replay=null"],
             *["--data.init_args.seed_updates=0", *PLANET],
         ],
     ),
     "swingup_phase3": (
         "debug",
-        ["--model.start=swingup_phase2_0", "--model.policy_gradient.value_steps=0", "--data.num_envs=2", *PLANET],
+        ["--model.start=swingup_phase2_1", "--model.policy_gradient.value_steps=0", "--data.num_envs=2", *PLANET],
     ),
     "joint": ("debug", ["--model.init_args.policy_gradient.init_args.value_steps=0", *PLANET]),
 }

@@ -117,7 +117,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def later_phase():
-    model = Checkpoint.read(shipped("checkpoints") / "swingup_phase2_0.ckpt").module()
+    model = Checkpoint.read(shipped("checkpoints") / "swingup_phase2_1.ckpt").module()
     assert isinstance(model, PlanetPhase2)
     return model
 
@@ -162,12 +162,12 @@ def test_nothing_hidden_in_the_config(options):
 def test_nothing_among_values_of_any_type(option, spec):
     for value in (spec, {"lr": spec}, {"lr": [spec]}):
         with pytest.raises(UsageError):
-            Checkpoint.read(changed("swingup_phase2_0", **{option: value})).module()
+            Checkpoint.read(changed("swingup_phase2_1", **{option: value})).module()
 
 
 @pytest.mark.parametrize("options", DATA.values(), ids=DATA)
 def test_nothing_hidden_in_the_data(options):
-    path = changed("swingup_phase1_0", "datamodule_hyper_parameters", **options)
+    path = changed("swingup_phase1_1", "datamodule_hyper_parameters", **options)
     with pytest.raises(UsageError) as error:
         Checkpoint.read(path).data(EnvironmentData).make_envs(1, 0)
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
@@ -175,7 +175,7 @@ def test_nothing_hidden_in_the_data(options):
 
 @pytest.mark.parametrize("path", CLASSES)
 def test_no_start_from_another(path, later_phase):
-    path = changed("swingup_phase1_0", _class_path=path, **TOUCH)
+    path = changed("swingup_phase1_1", _class_path=path, **TOUCH)
     with pytest.raises(UsageError, match=r", got .*\.$"):
         start_from(path, later_phase, STARTS, partial(same_task, Rollouts("cartpole-swingup", action_repeat=8)))
 
@@ -187,7 +187,7 @@ def test_commands_say_it_in_one_sentence(capsys):
     changed("cartpole_d2_0", solver={"class_path": "os.system", "init_args": TOUCH})
     refused(capsys, "evaluate", "--checkpoint", "hostile.ckpt")
     refused(capsys, "figure", "2", "--run", "hostile.ckpt")
-    changed("swingup_phase1_0", "datamodule_hyper_parameters", env="evil:Thing-v0")
+    changed("swingup_phase1_1", "datamodule_hyper_parameters", env="evil:Thing-v0")
     refused(capsys, "evaluate", "--checkpoint", "hostile.ckpt", "--episodes=1")
 
 
@@ -219,7 +219,7 @@ def test_nothing_hidden_where_options_are_laid_over_a_planner(capsys, options):
     ids=str,
 )
 def test_no_planner_of_another_is_changed(capsys, planner):
-    changed("swingup_phase1_0", planner=planner)
+    changed("swingup_phase1_1", planner=planner)
     refused(capsys, "evaluate", "--checkpoint=hostile.ckpt", "--planner.initial_std=0.4", "--episodes=1")
 
 

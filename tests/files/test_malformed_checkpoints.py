@@ -19,7 +19,7 @@ from lit_dcem.planet.data.environment_data import EnvironmentData
 from lit_dcem.training.checkpoint import Checkpoint
 
 REGRESSION = shipped("checkpoints") / "regression_gd_0.ckpt"
-PHASE1 = shipped("checkpoints") / "swingup_phase1_0.ckpt"
+PHASE1 = shipped("checkpoints") / "swingup_phase1_1.ckpt"
 WEIGHT = "energy.layers.0.weight"
 
 

@@ -82,14 +82,14 @@ def test_what_is_imported_already_is_trusted_if_experiments_are_made_of_it():
 
 
 def test_parts_and_data_of_ones_own():
-    spec = torch.load(shipped("checkpoints") / "swingup_phase1_0.ckpt", weights_only=True)["hyper_parameters"][
+    spec = torch.load(shipped("checkpoints") / "swingup_phase1_1.ckpt", weights_only=True)["hyper_parameters"][
         "planner"
     ]
     spec["class_path"] = "mine.Planner"
-    path = changed("swingup_phase1_0", planner=spec)
+    path = changed("swingup_phase1_1", planner=spec)
     module = Checkpoint.read(path, trust="mine").module()
     assert isinstance(module, PlanetPhase1) and type(module.planner).__name__ == "Planner"
-    path = changed("swingup_phase1_0", "datamodule_hyper_parameters", _class_path="mine.Data")
+    path = changed("swingup_phase1_1", "datamodule_hyper_parameters", _class_path="mine.Data")
     assert type(Checkpoint.read(path, trust=["mine"]).data(EnvironmentData)).__name__ == "Data"
 
 
@@ -100,11 +100,11 @@ def test_a_trusted_package_gives_no_other():
 
 
 def test_a_later_phase_starts_from_a_subclass():
-    later = Checkpoint.read(shipped("checkpoints") / "swingup_phase2_0.ckpt").module()
+    later = Checkpoint.read(shipped("checkpoints") / "swingup_phase2_1.ckpt").module()
     assert isinstance(later, PlanetPhase2)
     rollouts, path = (
         Rollouts("cartpole-swingup", action_repeat=8),
-        changed("swingup_phase1_0", _class_path="mine.Phase1"),
+        changed("swingup_phase1_1", _class_path="mine.Phase1"),
     )
     with pytest.raises(UsageError, match="add --trust mine"):
         start_from(path, later, STARTS, partial(same_task, rollouts))

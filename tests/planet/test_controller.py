@@ -117,7 +117,7 @@ def evaluated(path, seed):
     return evaluate_episodes(module.policy.with_seed(seed), envs, 1)
 
 
-@pytest.mark.parametrize("name", ["swingup_phase1_0", "swingup_phase2_0"])
+@pytest.mark.parametrize("name", ["swingup_phase1_1", "swingup_phase2_1"])
 def test_it_does_what_our_evaluation_does_in_dm_control(name):
     seed = 5
     episode = evaluated(name, seed)
@@ -162,7 +162,7 @@ def test_the_plan_begins_with_the_action_and_what_it_is_worth(checkpoint):
 
 def test_expected_rewards_are_what_comes():
     """Of a controller that has learned: over ten decisions, the reward of the next step is known to about a tenth."""
-    controller = load_controller("swingup_phase2_0")
+    controller = load_controller("swingup_phase2_1")
     observation, step = start("cartpole-swingup", 3)
     errors = []
     for _ in range(STEPS):

@@ -15,7 +15,7 @@ from lit_dcem.cli.main import main
 from lit_dcem.envs.make import make
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.figures.curves import ppo_curves, read_ppo_run
-from lit_dcem.planet.figures.returns import ASIDE, box_plots, pooled
+from lit_dcem.planet.figures.returns import ASIDE, box_plots, by_controller
 from lit_dcem.planet.figures.search import STEPS, latent_search, random_belief, search_iterations
 from lit_dcem.training.figure_source import find_paths
 
@@ -98,9 +98,9 @@ def points(axis, marker):
 
 
 def test_a_box_for_each_controller_beside_the_papers_medians():
-    walker = {"DCEM": [800.0, 810.0, 850.0, 900.0]}
+    walker = {"DCEM": [[800.0, 810.0], [850.0, 900.0]]}
     figure = box_plots(
-        {"walker-walk": walker, "cheetah-run": {"DCEM": [600.0], "full CEM": [1.0, 5.0, 6.0, 7.0, 90.0]}}
+        {"walker-walk": walker, "cheetah-run": {"DCEM": [[600.0]], "full CEM": [[1.0, 5.0, 6.0, 7.0, 90.0]]}}
     )
     figure.draw_without_rendering()
     left, right = figure.axes
@@ -110,33 +110,39 @@ def test_a_box_for_each_controller_beside_the_papers_medians():
     assert points(left, "x") == [[ASIDE, 700], [1 + ASIDE, 652]]
     assert points(right, "x") == [[ASIDE, 955], [1 + ASIDE, 862]]
     labels = [label.get_text() for label in right.get_xticklabels()]
-    assert labels == ["full CEM\n", "DCEM\n4 episodes"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["median of the paper"]
+    assert labels == ["full CEM\n", "DCEM\n4 episodes\n2 seeds"]
+    assert sorted(points(left, "D")) == [[-ASIDE, 6.0], [1 - ASIDE, 600.0]]  # interquartile means
+    assert points(right, "D") == [[1 - ASIDE, 830.0]]
+    said = ["interquartile mean, 95% interval", "median of the paper"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == said
 
 
 def test_a_task_that_the_paper_has_not_gets_no_crosses():
-    figure = box_plots({"hopper-hop": {"DCEM + PPO": [3.0, 4.0]}})
+    figure = box_plots({"hopper-hop": {"DCEM + PPO": [[3.0, 4.0]]}})
     assert medians(figure.axes[0]) == {0: 3.5}
-    assert points(figure.axes[0], "x") == [] and figure.legends == []
+    assert points(figure.axes[0], "x") == [] and len(figure.legends[0].get_texts()) == 1
 
 
-def test_returns_of_one_task_and_controller_are_pooled(tmp_path):
+def test_returns_of_one_task_and_controller_are_by_controller(tmp_path):
     files = [
         evaluated(tmp_path / "a.json", 1, [1, 2]), evaluated(tmp_path / "b.json", 1, [3.5]),
         evaluated(tmp_path / "c.json", 2, [4]), evaluated(tmp_path / "d.json", 3, [5], task="walker-walk"),
     ]  # fmt: skip
-    assert pooled(files) == {"cheetah-run": {"full CEM": [1, 2, 3.5], "DCEM": [4]}, "walker-walk": {"DCEM + PPO": [5]}}
+    assert by_controller(files) == {
+        "cheetah-run": {"full CEM": [[1, 2], [3.5]], "DCEM": [[4]]},
+        "walker-walk": {"DCEM + PPO": [[5]]},
+    }
 
 
 def test_a_search_at_temperature_0_is_not_called_dcem(tmp_path):
     files = [evaluated(tmp_path / f"{phase}.json", phase, [phase], search=LATENT) for phase in (2, 3)]
     files += [evaluated(tmp_path / "soft.json", 2, [7], search=SOFT)]
-    assert pooled(files)["cheetah-run"] == {"latent CEM": [2], "latent CEM + PPO": [3], "DCEM": [7]}
+    assert by_controller(files)["cheetah-run"] == {"latent CEM": [[2]], "latent CEM + PPO": [[3]], "DCEM": [[7]]}
 
 
 def test_another_planner_counts_if_it_is_of_the_phases_kind(tmp_path):
     with pytest.raises(UsageError, match=r"latent space, got CEM over actions in .*c\.json"):
-        pooled([evaluated(tmp_path / "c.json", 2, search=FULL)])
+        by_controller([evaluated(tmp_path / "c.json", 2, search=FULL)])
 
 
 def test_returns_are_drawn_against_ppo_steps(tmp_path):
@@ -293,7 +299,8 @@ def test_all_figures_are_drawn_that_have_their_files(checkpoints, capsys):
     assert all(line.startswith("lit-dcem: Left out: Figure ") and line.endswith(".") for line in left_out)
     assert "Figure 15 needs --run or shipped files walker_phase2*.ckpt or walker_phase3*.ckpt, got none" in left_out[-3]
     assert "Figure gradient needs --run or shipped files sweep_cartpole_gradient.csv, got none" in left_out[-2]
-    assert "Figure trajectories needs --run or shipped files trajectories/*.json, got none" in left_out[-1]
+    rule = "Figure trajectories needs --run or shipped files trajectories/*.json or swingup_phase*_returns.json"
+    assert f"{rule}, got none" in left_out[-1]
 
 
 def test_phase_2_is_shown_rather_than_phase_3(checkpoints):

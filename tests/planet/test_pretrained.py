@@ -16,7 +16,7 @@ from lit_dcem.files.shipped import shipped
 from lit_dcem.planet.controller import PRETRAINED
 
 SHIPPED = shipped("checkpoints")
-SMALL = SHIPPED / "swingup_phase1_0.ckpt"
+SMALL = SHIPPED / "swingup_phase1_1.ckpt"
 SHA256 = hashlib.sha256(SMALL.read_bytes()).hexdigest()
 ADDRESS = "hf://me/models/planet/small.ckpt@v1"
 
@@ -57,7 +57,7 @@ def test_a_task_has_its_best_checkpoint(task):
 
 def test_it_acts():
     step = suite.load("cartpole", "swingup", task_kwargs={"random": 0}).reset()
-    names = "cartpole-swingup", "swingup_phase2_means_1"
+    names = "cartpole-swingup", "swingup_phase2_1"
     actions = [load_pretrained(name, seed=1).act(step.observation) for name in names]
     assert actions[0].shape == (1,) and (actions[0] == actions[1]).all()
 

@@ -101,7 +101,7 @@ def checkpoints() -> Iterator[Case]:
     for path in ("last", "best", "hpc", "registry:x"):
         yield fit("regression", f"--ckpt_path={path}")
         yield fit("regression", f"--ckpt_path={path}", command="test")
-    for name in ("cartpole_d2_0", "swingup_phase1_0", "swingup_phase2_kept_0", "swingup_phase3_0", "regression_gd_0"):
+    for name in ("cartpole_d2_0", "swingup_phase1_1", "swingup_phase2_1", "swingup_phase3_0", "regression_gd_0"):
         path = CHECKPOINTS / f"{name}.ckpt"
         yield fit("regression", f"--ckpt_path={path}")
         if name != "regression_gd_0":
@@ -213,7 +213,7 @@ def evaluation() -> Iterator[Case]:
     for option, value in options_in({"planner": {"init_args": {"latent_dim": 2, "num_solutions": 10, "grid_size": 5}}}):
         for bad in nonsense(option, value):
             yield Case(["evaluate", f"--config={CONFIGS / 'cartpole_pca.yaml'}", f"{option}={bad}"])
-    shipped = f"--checkpoint={CHECKPOINTS / 'swingup_phase1_0.ckpt'}"
+    shipped = f"--checkpoint={CHECKPOINTS / 'swingup_phase1_1.ckpt'}"
     for option in (
         "--states=validation",
         "--seeds=5",

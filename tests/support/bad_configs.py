@@ -49,7 +49,7 @@ def seeds() -> Iterator[Case]:
     for value in ("-1", str(2**64), str(2**70), "1.5", "nan", "abc", "[]"):
         yield fit("phase1", f"--data.init_args.seed={value}")
         yield fit("phase3", f"--data.init_args.seed={value}")
-        checkpoint = f"--checkpoint={CHECKPOINTS / 'swingup_phase1_0.ckpt'}"
+        checkpoint = f"--checkpoint={CHECKPOINTS / 'swingup_phase1_1.ckpt'}"
         yield Case(["evaluate", checkpoint, "--episodes=1", f"--seed={value}"])
         yield Case(["evaluate", checkpoint, "--episodes=1", f"--env_seed={value}"])
         if value != "-1":  # torch takes it

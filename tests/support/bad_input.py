@@ -28,7 +28,7 @@ EXPERIMENTS = {
     "phase3": ("swingup_phase3", "debug"),
     "joint": ("joint", "debug"),
 }
-STARTS = {"phase2": "swingup_phase1_0", "phase3": "swingup_phase2_0"}
+STARTS = {"phase2": "swingup_phase1_1", "phase3": "swingup_phase2_1"}
 """shipped checkpoints that later phases start from"""
 QUICK = [
     *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),

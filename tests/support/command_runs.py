@@ -18,8 +18,8 @@ SHORT = ["--data.time_limit=160", "--data.evaluation_episodes=1"]
 PLANNED = [*SHORT, "--model.init_args.planner.init_args.horizon=4"]
 FEW = ["--data.num_envs=2", "--data.num_episodes=2"]
 LATENT = [*SHORT, "--model.init_args.planner.init_args.decoder.init_args.horizon=4"]
-PHASE2 = ["--model.start=swingup_phase1_0", "--data.initial_replay=null"]
-PHASE3 = ["--model.start=swingup_phase2_0"]
+PHASE2 = ["--model.start=swingup_phase1_1", "--data.initial_replay=null"]
+PHASE3 = ["--model.start=swingup_phase2_1"]
 EXPERIMENTS = {
     "regression": ("regression", "debug", []),  # averages its weights
     "plateau": ("regression_paper", "debug", ["--model.init_args.lr_scheduler.init_args.patience=0"]),

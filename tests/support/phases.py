@@ -27,8 +27,8 @@ STARTS = {
     "phase2_paper": "cheetah_phase1_fast_0",
     "phase3": "cheetah_phase2_fast_0",
     "phase3_paper": "cheetah_phase2_fast_0",
-    "swingup_phase2": "swingup_phase1_0",
-    "swingup_phase3": "swingup_phase2_0",
+    "swingup_phase2": "swingup_phase1_1",
+    "swingup_phase3": "swingup_phase2_1",
 }
 """shipped checkpoints that later phases start from"""
 

@@ -14,9 +14,12 @@ from matplotlib.lines import Line2D
 
 from lit_dcem.errors import UsageError
 from lit_dcem.training.figure_source import figure
+from lit_dcem.training.statistics import interquartile_mean_and_interval
 
-Tasks = Mapping[str, Mapping[str, Sequence[float]]]
-"""returns of the episodes, by task and controller"""
+Seeds = Sequence[Sequence[float]]
+"""returns of the episodes of each seed"""
+Tasks = Mapping[str, Mapping[str, Seeds]]
+"""by task and controller"""
 
 PHASES = {"PlanetPhase1": "full CEM", "PlanetPhase2": "{}", "PlanetPhase3": "{} + PPO"}
 """what plans in a checkpoint of each module, with the name of its latent search"""
@@ -28,8 +31,9 @@ PAPER = {
 }
 """medians of the paper's figure 4"""
 CROSS = {"color": "tab:red", "marker": "x", "markersize": 6, "linestyle": "none"}
+DIAMOND = {"color": "black", "marker": "D", "markersize": 4, "linestyle": "none", "capsize": 2}
 ASIDE = 0.36
-"""of a cross from the middle of its box"""
+"""of a cross from the middle of its box; a diamond is as far on the other side"""
 
 
 class Returns(NamedTuple):
@@ -43,19 +47,19 @@ class Returns(NamedTuple):
 @figure("4", find=Path, shipped=["*_phase*_returns.json", "*_dcem_returns.json"])
 def box_plots_of_reports(number: str, paths: Sequence[Path]) -> Figure:
     """Figure 4, from the JSON files that ``lit-dcem evaluate --out`` writes for checkpoints of PlaNet."""
-    return box_plots(pooled(paths))
+    return box_plots(by_controller(paths))
 
 
-def pooled(paths: Sequence[Path]) -> Tasks:
-    """The returns of all files; files of one task and controller, that is seeds, make one sample.
+def by_controller(paths: Sequence[Path]) -> Tasks:
+    """The returns of all files; those of one task and controller are its seeds.
 
     Raises:
         UsageError: a file that `read_returns` cannot use.
     """
-    tasks: dict[str, dict[str, list[float]]] = {}
+    tasks: dict[str, dict[str, list[Sequence[float]]]] = {}
     for path in paths:
         for task, controller, returns in read_returns(path):
-            tasks.setdefault(task, {}).setdefault(controller, []).extend(returns)
+            tasks.setdefault(task, {}).setdefault(controller, []).append(returns)
     return tasks
 
 
@@ -115,8 +119,9 @@ def _evaluation(module: str, report: Mapping[str, Any], path: Path) -> Returns:
 def box_plots(tasks: Tasks) -> Figure:
     """A panel for each task, a box for each controller, and the paper's medians as crosses next to them.
 
-    Boxes reach from the first to the third quartile, whiskers to the last return within 1.5 times that; others are
-    points. A controller that some task has no returns of keeps its place there.
+    A box holds the episodes of all seeds. Boxes reach from the first to the third quartile, whiskers to the last return
+    within 1.5 times that; others are points. Diamonds are interquartile means with 95% intervals, over seeds and their
+    episodes. A controller that some task has no returns of keeps its place there.
     """
     shown = [name for name in CONTROLLERS if any(name in boxes for boxes in tasks.values())]
     width = 0.6 + max(1.2 * len(shown), 2.4) * len(tasks)
@@ -126,19 +131,31 @@ def box_plots(tasks: Tasks) -> Figure:
         _draw(axis, boxes, PAPER.get(task, {}), shown)
         axis.set_title(task)
     panels[0].set_ylabel("episode return")
+    marks = [Line2D([], [], color="black", marker="D", linestyle="none", label="interquartile mean, 95% interval")]
     if tasks.keys() & PAPER.keys():
-        figure.legend(handles=[Line2D([], [], **CROSS, label="median of the paper")], loc="outside lower center")
+        marks.append(Line2D([], [], **CROSS, label="median of the paper"))
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks))
     return figure
 
 
-def _draw(axis: Axes, boxes: Mapping[str, Sequence[float]], paper: Mapping[str, float], shown: Sequence[str]) -> None:
+def _draw(axis: Axes, boxes: Mapping[str, Seeds], paper: Mapping[str, float], shown: Sequence[str]) -> None:
     """One panel; controller i of those shown stands at i."""
     places = {name: place for place, name in enumerate(shown)}
-    at = [places[name] for name in boxes]
+    all_of = [[each for seed in seeds for each in seed] for seeds in boxes.values()]
     points, median = {"marker": ".", "markersize": 4, "markerfacecolor": "black"}, {"color": "tab:blue"}
-    axis.boxplot(list(boxes.values()), positions=at, widths=0.5, flierprops=points, medianprops=median)
+    at = [places[name] for name in boxes]
+    axis.boxplot(all_of, positions=at, widths=0.5, flierprops=points, medianprops=median)
+    for place, seeds in zip(at, boxes.values(), strict=True):
+        mean, (low, high) = interquartile_mean_and_interval(seeds)
+        axis.errorbar([place - ASIDE], [mean], [[mean - low], [high - mean]], **DIAMOND)
     known = [name for name in shown if name in paper]
     axis.plot([places[name] + ASIDE for name in known], [paper[name] for name in known], **CROSS)
-    counts = {name: f"{len(boxes[name])} episodes" if name in boxes else "" for name in shown}
+    counts = {name: _counted(boxes.get(name, [])) for name in shown}
     axis.set_xticks(list(places.values()), [f"{name}\n{counts[name]}" for name in shown], fontsize="small")
     axis.set_xlim(-0.6, len(shown) - 0.4)
+
+
+def _counted(seeds: Seeds) -> str:
+    """How many episodes, and of how many seeds."""
+    episodes = f"{sum(map(len, seeds))} episodes" if seeds else ""
+    return f"{episodes}\n{len(seeds)} seeds" if len(seeds) > 1 else episodes

@@ -36,7 +36,7 @@ class Measured(NamedTuple):
     returns: list[float]
 
 
-@figure("trajectories", find=Path, shipped=["trajectories/*.json"])
+@figure("trajectories", find=Path, shipped=["trajectories/*.json", "swingup_phase*_returns.json"])
 def returns_of_reports(number: str, paths: Sequence[Path]) -> Figure:
     """Figure trajectories, from the JSON files that ``lit-dcem evaluate --out`` writes for checkpoints of PlaNet."""
     return returns_by_trajectories([each for path in paths for each in read_searches(path)])
