@@ -26,7 +26,7 @@ from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.stream import checked_seed
 
 PRETRAINED = {
-    "cartpole-swingup": "swingup_phase2_1",
+    "cartpole-swingup": "swingup_phase3_2",
     "cheetah-run": "cheetah_phase1_fast_0",
     "walker-walk": "walker_phase1_fast_0",
 }

@@ -139,7 +139,7 @@ def test_options_of_the_planner_itself(small, tmp_path, monkeypatch):
 def test_a_third_phase_is_measured_with_options_that_it_could_not_be_trained_with(small, tmp_path, monkeypatch):
     """Its reward is tuned through the search, which needs a temperature above 0, and so in float32."""
     monkeypatch.chdir(tmp_path)
-    auto = copied("swingup_phase3_0", "auto.ckpt", {"planner.precision": "auto"}, SOON)
+    auto = copied("swingup_phase3_2", "auto.ckpt", {"planner.precision": "auto"}, SOON)
     content, _ = evaluate(f"--checkpoint={auto}", "--episodes=1", f"--{SOLVER}.temperature=0")
     assert content["changed"] == {"solver.temperature": {"from": 0.1, "to": 0.0}}
     assert content["options"]["planner"]["init_args"]["precision"] == "float32"

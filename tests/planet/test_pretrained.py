@@ -57,7 +57,7 @@ def test_a_task_has_its_best_checkpoint(task):
 
 def test_it_acts():
     step = suite.load("cartpole", "swingup", task_kwargs={"random": 0}).reset()
-    names = "cartpole-swingup", "swingup_phase2_1"
+    names = "cartpole-swingup", "swingup_phase3_2"
     actions = [load_pretrained(name, seed=1).act(step.observation) for name in names]
     assert actions[0].shape == (1,) and (actions[0] == actions[1]).all()
 

@@ -101,7 +101,7 @@ def checkpoints() -> Iterator[Case]:
     for path in ("last", "best", "hpc", "registry:x"):
         yield fit("regression", f"--ckpt_path={path}")
         yield fit("regression", f"--ckpt_path={path}", command="test")
-    for name in ("cartpole_d2_0", "swingup_phase1_1", "swingup_phase2_1", "swingup_phase3_0", "regression_gd_0"):
+    for name in ("cartpole_d2_0", "swingup_phase1_1", "swingup_phase2_1", "swingup_phase3_2", "regression_gd_0"):
         path = CHECKPOINTS / f"{name}.ckpt"
         yield fit("regression", f"--ckpt_path={path}")
         if name != "regression_gd_0":
