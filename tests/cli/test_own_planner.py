@@ -11,6 +11,8 @@ from lit_dcem.cli.main import main
 
 CARTPOLE = ["--checkpoint=cartpole_state_0", "--seeds=1"]
 SOLVER = "planner.solver"
+SHIPPED = {1: "swingup_phase1_1", 2: "swingup_phase2_1", 3: "swingup_phase3_2"}
+"""the small task, by phase"""
 VALUE = ["--config=value", "--config=debug", "--data.time_limit=80", "--model.planner.horizon=4"]
 
 
@@ -22,7 +24,7 @@ def small(made_once):
 
 def _copy():
     for phase in (1, 2, 3):
-        copied(f"swingup_phase{phase}_0", f"phase{phase}.ckpt", data=SOON)
+        copied(SHIPPED[phase], f"phase{phase}.ckpt", data=SOON)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_one_option_of_a_phase_changes(small, tmp_path, monkeypatch, capsys, pha
     solver = content["options"]["planner"]["init_args"]["solver"]["init_args"]
     assert report["trajectories_a_decision"] == 30 * solver["num_iterations"]
     model = {"planner.solver.num_candidates": 30}
-    recorded = copied(f"swingup_phase{phase}_0", "recorded.ckpt", model, SOON)
+    recorded = copied(SHIPPED[phase], "recorded.ckpt", model, SOON)
     assert evaluate(f"--checkpoint={recorded}", "--episodes=2")[1] == report
     assert evaluate(*words)[1]["returns"] != report["returns"]
 
@@ -139,7 +141,7 @@ def test_options_of_the_planner_itself(small, tmp_path, monkeypatch):
 def test_a_third_phase_is_measured_with_options_that_it_could_not_be_trained_with(small, tmp_path, monkeypatch):
     """Its reward is tuned through the search, which needs a temperature above 0, and so in float32."""
     monkeypatch.chdir(tmp_path)
-    auto = copied("swingup_phase3_2", "auto.ckpt", {"planner.precision": "auto"}, SOON)
+    auto = copied(SHIPPED[3], "auto.ckpt", {"planner.precision": "auto"}, SOON)
     content, _ = evaluate(f"--checkpoint={auto}", "--episodes=1", f"--{SOLVER}.temperature=0")
     assert content["changed"] == {"solver.temperature": {"from": 0.1, "to": 0.0}}
     assert content["options"]["planner"]["init_args"]["precision"] == "float32"

@@ -44,9 +44,9 @@ def test_figures_share_their_runs(tmp_path):
         study = RECIPES[number].studies[-1]
         processes = plan(read_sweep(write_sweep(study, tmp_path, number)), tmp_path)
         ours[number] = {run.name: run.settings for run in processes if isinstance(run, Run)}
-    assert ours["13"] == ours["4"] and len(ours["4"]) == 3
-    shared = ours["12"].keys() & ours["13"].keys()  # the first of three seeds
-    assert len(shared) == 2 and all(ours["12"][name] == ours["13"][name] for name in shared)
+    assert ours["13"] == ours["4"] and len(ours["4"]) == 3 * 3
+    shared = ours["12"].keys() & ours["13"].keys()  # two phases of three seeds
+    assert len(shared) == 2 * 3 and all(ours["12"][name] == ours["13"][name] for name in shared)
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def test_figures_are_drawn_from_their_runs(drawn, capsys):
     assert drawn["3"] == drawn["7"] == []
     assert drawn["8"] == drawn["9"] == ["sweep_cartpole"]
     assert drawn["1"][0] == "regression/seed_everything=0/version_0/checkpoints/last.ckpt" and len(drawn["1"]) == 2
-    assert len(drawn["5"]) == 6 and len(drawn["4"]) == 9
+    assert len(drawn["5"]) == 6 and len(drawn["4"]) == 3 * (1 + 1 + 3)
     assert drawn["10"][0] == "cartpole_pca.pt" and len(drawn["10"]) == 4
-    assert drawn["13"] == ["cartpole-swingup/task=cartpole-swingup,phase=3,seed=0/version_0"]
+    assert drawn["13"] == [f"cartpole-swingup/task=cartpole-swingup,phase=3,seed={i}/version_0" for i in range(3)]
     assert all("phase=2" in path for number in ("12", "14", "15") for path in drawn[number])
     assert capsys.readouterr().out.splitlines()[-1] == "runs/reproduce/figure15.png"
 
