@@ -18,7 +18,7 @@ from lit_dcem.planet.planning.cem import CEMPlanner
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.solvers.cem import DCEM
+from lit_dcem.planet.planning.search_name import search_of
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.evaluating import Evaluator, Measured, Option, Own, Report, Rows, episodes, video
 from lit_dcem.training.progress import progress, ticking
@@ -82,18 +82,6 @@ def measure(
     evaluation = _evaluate(ModelPolicy(module.world_model, chosen), data, episodes, seed, seeds, video)
     film = (evaluation.frames.numpy(), SIMULATION_FRAMES_PER_SECOND) if video else None
     return {type(module).__name__: _report(evaluation, chosen, data, seeds)}, film
-
-
-def search_of(planner: ModelPlanner) -> str:
-    """What a planner searches, and how, in words: "DCEM in a latent space"; at temperature 0, DCEM is CEM.
-
-    This is how it acts; how its decoder has learned is another matter.
-    """
-    spaces = {CEMPlanner: "over actions", LatentPlanner: "in a latent space"}
-    solver = type(planner.solver).__name__
-    if isinstance(planner.solver, DCEM) and planner.solver.options["temperature"] == 0:
-        solver = "CEM"
-    return f"{solver} {spaces.get(type(planner), 'of ' + type(planner).__name__)}"
 
 
 def _planner(module: Planet, planner: nn.Module | None) -> ModelPlanner:

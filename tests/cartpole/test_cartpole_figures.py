@@ -239,7 +239,7 @@ def test_bad_input_is_said_in_one_sentence(run, pca, tmp_path):
     loss = write(tmp_path / "loss.csv", [study_row(loss="3")])
     empty = write(tmp_path / "empty.csv", [{**row, "val/improvement": ""}])
     for number, runs, pattern in [
-        ("0", None, "must be one of 1, 2, 3, .*, 15, gradient, trajectories, got 0"),
+        ("0", None, "must be one of 1, 2, 3, .*, 15, gradient, hours, trajectories, got 0"),
         ("2", [regression], "CartpoleEmbedding, got EnergyRegression"),
         ("2", [str(run), str(run)], "single --run, got 2"),
         ("2", [str(pca)], "not a checkpoint of Lightning"),

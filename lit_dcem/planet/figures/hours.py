@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.environment_data import EnvironmentData
-from lit_dcem.planet.evaluate import search_of
 from lit_dcem.planet.phases.planet import Planet
+from lit_dcem.planet.planning.search_name import search_of
 from lit_dcem.training.checkpoint import Checkpoint, find_checkpoint
 from lit_dcem.training.figure_source import figure
 from lit_dcem.training.progress import track
