@@ -1,9 +1,10 @@
-"""The comparison with others has the numbers of the data behind it, wherever it stands."""
+"""Tables have the numbers of the data behind them, wherever they stand."""
 
 import csv
+import json
 import re
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import pytest
 
@@ -60,3 +61,35 @@ def test_best_of_each_column_is_bold(document):
         cells = [cell.strip() for cell in column]
         best = max(cells, key=lambda cell: float(cell.strip("*")))
         assert [cell for cell in cells if "*" in cell] == [best]
+
+
+CONTROLLERS = {
+    "cheetah.run": ["cheetah_phase1_returns", "cheetah_phase2_returns"],
+    "cartpole-swingup": [f"swingup_phase{phase}_?_returns" for phase in (1, 2, 3)],
+    "walker.walk": [None, "walker_phase2_returns"],
+}
+"""the returns behind a cell; None where they are not shipped"""
+
+
+def episodes(pattern):
+    """The returns of all files, each in the order of its episodes."""
+    contents = [json.loads(path.read_text()) for path in sorted((ROOT / "checkpoints").glob(f"{pattern}.json"))]
+    return [result["returns"] for content in contents for result in content["results"].values()]
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/experiments/planet.md"])
+@pytest.mark.parametrize("task", CONTROLLERS)
+def test_medians_and_means_are_those_of_the_shipped_returns(task, document):
+    row = next(line for line in lines(document) if line.startswith(f"| {task}, lit-dcem"))
+    for cell, pattern in zip(row.strip("|").split("|")[1:], CONTROLLERS[task], strict=False):
+        if pattern is not None:
+            pooled = [each for seed in episodes(pattern) for each in seed]
+            assert cell.startswith(f" {median(pooled):.0f} ({fmean(pooled):.0f})")
+
+
+def test_seeds_of_the_small_task_are_as_far_from_full_cem_as_the_readme_says():
+    phase1, *later = [[fmean(seed) for seed in episodes(pattern)] for pattern in CONTROLLERS["cartpole-swingup"]]
+    apart = [ours - full for phase in later for ours, full in zip(phase, phase1, strict=True)]
+    (line,) = [line for line in lines("README.md") if "three seeds are" in line]
+    said = re.findall(r"(\d+) (above|below)", line)
+    assert said == [(f"{abs(gap):.0f}", "above" if gap > 0 else "below") for gap in apart]

@@ -12,6 +12,8 @@ from scipy import stats
 from torch import Tensor
 
 CONFIDENCE = 0.95
+OUTSIDE = 0.25
+"""share of the values on either side of an interquartile mean"""
 
 
 def bootstrap_interval(values: Float[Tensor, " count"], num_resamples: int = 4000) -> tuple[float, float]:
@@ -31,7 +33,7 @@ def interquartile_mean_and_interval(
 ) -> tuple[float, tuple[float, float]]:
     """Mean of the middle half of all episodes, and its 95% interval over seeds and episodes.
 
-    A resample draws seeds with replacement, and for each of them as many of its episodes as it has, with replacement
+    A resample draws seeds with replacement, and from each as many episodes as the longest seed has, with replacement
     (percentile bootstrap, with noise of its own). With few seeds such intervals are too narrow (Agarwal et al.,
     "Deep Reinforcement Learning at the Edge of the Statistical Precipice", 2021); with one they are over its episodes.
 
@@ -39,17 +41,13 @@ def interquartile_mean_and_interval(
         seeds: returns of the episodes of each seed; at least one of each.
         num_resamples: of the bootstrap.
     """
-    episodes, rng = [np.asarray(seed, dtype=float) for seed in seeds], np.random.default_rng(0)
-    means = []
-    for _ in range(num_resamples):
-        drawn = [episodes[index] for index in rng.integers(len(episodes), size=len(episodes))]
-        means.append(_interquartile_mean(np.concatenate([rng.choice(seed, len(seed)) for seed in drawn])))
+    counts, rng = np.array([len(seed) for seed in seeds]), np.random.default_rng(0)
+    episodes = np.stack([np.resize(seed, counts.max()) for seed in seeds])  # the ends of short seeds are not drawn
+    drawn = rng.integers(len(seeds), size=(num_resamples, len(seeds), 1))
+    resamples = episodes[drawn, rng.integers(counts[drawn], size=(*drawn.shape[:2], counts.max()))]
+    means = stats.trim_mean(resamples.reshape(num_resamples, -1), OUTSIDE, axis=1)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
-    return _interquartile_mean(np.concatenate(episodes)), (low, high)
-
-
-def _interquartile_mean(values: np.ndarray) -> float:
-    return stats.trim_mean(values, 0.25).item()
+    return stats.trim_mean(np.concatenate(seeds), OUTSIDE).item(), (low, high)
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -123,7 +123,7 @@ def test_a_task_that_the_paper_has_not_gets_no_crosses():
     assert points(figure.axes[0], "x") == [] and len(figure.legends[0].get_texts()) == 1
 
 
-def test_returns_of_one_task_and_controller_are_by_controller(tmp_path):
+def test_files_of_one_task_and_controller_are_its_seeds(tmp_path):
     files = [
         evaluated(tmp_path / "a.json", 1, [1, 2]), evaluated(tmp_path / "b.json", 1, [3.5]),
         evaluated(tmp_path / "c.json", 2, [4]), evaluated(tmp_path / "d.json", 3, [5], task="walker-walk"),

@@ -31,7 +31,7 @@ PAPER = {
 }
 """medians of the paper's figure 4"""
 CROSS = {"color": "tab:red", "marker": "x", "markersize": 6, "linestyle": "none"}
-DIAMOND = {"color": "black", "marker": "D", "markersize": 4, "linestyle": "none", "capsize": 2}
+DIAMOND = {"color": "black", "marker": "D", "markersize": 4, "linestyle": "none"}
 ASIDE = 0.36
 """of a cross from the middle of its box; a diamond is as far on the other side"""
 
@@ -131,7 +131,7 @@ def box_plots(tasks: Tasks) -> Figure:
         _draw(axis, boxes, PAPER.get(task, {}), shown)
         axis.set_title(task)
     panels[0].set_ylabel("episode return")
-    marks = [Line2D([], [], color="black", marker="D", linestyle="none", label="interquartile mean, 95% interval")]
+    marks = [Line2D([], [], **DIAMOND, label="interquartile mean, 95% interval")]
     if tasks.keys() & PAPER.keys():
         marks.append(Line2D([], [], **CROSS, label="median of the paper"))
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks))
@@ -146,8 +146,9 @@ def _draw(axis: Axes, boxes: Mapping[str, Seeds], paper: Mapping[str, float], sh
     at = [places[name] for name in boxes]
     axis.boxplot(all_of, positions=at, widths=0.5, flierprops=points, medianprops=median)
     for place, seeds in zip(at, boxes.values(), strict=True):
-        mean, (low, high) = interquartile_mean_and_interval(seeds)
-        axis.errorbar([place - ASIDE], [mean], [[mean - low], [high - mean]], **DIAMOND)
+        mean, interval = interquartile_mean_and_interval(seeds)
+        axis.plot([place - ASIDE], [mean], **DIAMOND)
+        axis.vlines(place - ASIDE, *interval, color=DIAMOND["color"])
     known = [name for name in shown if name in paper]
     axis.plot([places[name] + ASIDE for name in known], [paper[name] for name in known], **CROSS)
     counts = {name: _counted(boxes.get(name, [])) for name in shown}
