@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from support.phases import ROLLOUTS, SEARCH, SIZES, assert_equal, assert_killed_run_goes_on, assert_same, fit, lines
 
@@ -17,6 +18,8 @@ from lit_dcem import (
     WorldModel,
 )
 from lit_dcem.errors import UsageError
+from lit_dcem.planet.data.episode import Episode
+from lit_dcem.planet.data.replay import EpisodeReplay
 from lit_dcem.planet.model.belief import Belief
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -192,8 +195,32 @@ def test_another_size_of_model_is_one_sentence(tmp_path):
 
 
 def test_a_replay_that_does_not_fit_is_one_sentence(tmp_path):
+    with pytest.raises(UsageError, match="initial_replay must be the folder of a run that has a replay, got"):
+        fit(tmp_path / "run", 1, make=parts, rollouts={"initial_replay": str(tmp_path)})
+    EpisodeReplay(tmp_path / "replay/rank_0", 4, 1).append(episode(4))
     with pytest.raises(UsageError, match=r"episodes\.f32 must hold episodes with observation_dim 3 and"):
         fit(tmp_path / "run", 1, make=parts, rollouts={"initial_replay": str(tmp_path)})
+
+
+def episode(observation_dim, reward=0.0):
+    return Episode(torch.zeros(3, observation_dim), torch.zeros(2, 1), torch.full((2,), reward), terminated=False)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_out_another_runs_episodes(tmp_path, monkeypatch, processes):
+    for i in range(5):
+        replay = EpisodeReplay(tmp_path / f"replay/rank_{i % 2}", 3, 1)
+        if i > 1:
+            replay.take_all()
+        replay.append(episode(3, reward=float(i)))
+    options, rewards = {"initial_replay": str(tmp_path), "seed_episodes": 1, "update_interval": 0}, []
+    for rank in range(processes):
+        monkeypatch.setattr(Trainer, "global_rank", rank)
+        monkeypatch.setattr(Trainer, "world_size", processes)
+        _, data, _ = fit(tmp_path / f"run_{rank}", 1, make=parts, rollouts=options)
+        rewards.append([data.replay.episode(i).rewards[0].item() for i in range(data.replay.num_episodes)])
+    assert sorted(each for of_process in rewards for each in of_process) == [0, 1, 2, 3, 4]
+    assert max(map(len, rewards)) - min(map(len, rewards)) <= 1
 
 
 def test_loss_of_elites_can_train_the_decoder(tmp_path):

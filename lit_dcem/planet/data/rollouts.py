@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.envs.policy import Policy, PolicyState
+from lit_dcem.errors import require
 from lit_dcem.planet.data.collector import Collector
 from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
 from lit_dcem.planet.data.episode import Episode, Sequences
@@ -62,7 +65,8 @@ class Rollouts(EnvironmentData):
         evaluation_episodes: of a validation or test, in all processes together, each the same every time.
         seed: of environments, noise and batches; torch's own seed if none is given.
         initial_replay: folder of another run in the same environment, or of several, of which the newest counts. The
-            replay begins with its episodes; they count as seed episodes, but not as steps of this run.
+            replay begins with its episodes, shared out among the processes of this run; they count as seed episodes,
+            but not as steps of this run.
         time_limit: simulator steps (action repeat included) after which an episode is cut off. Set it for tasks without
             a limit of their own, whose episodes are otherwise cut off after 10,000 steps.
         env_options: keyword arguments of `gymnasium.make`, and so of the environment, or of the task in dm_control.
@@ -173,14 +177,20 @@ class Rollouts(EnvironmentData):
         return returns
 
     def _begin_with(self, run: Path) -> None:
-        """Copy the episodes of another run's process of the same rank."""
+        """Copy another run's episodes; several processes share them out, however many processes that run had."""
         newest = None if (run / "replay").exists() else newest_run(run)
-        run = run if newest is None else folder_of(newest)
-        folder = run / "replay" / f"rank_{self._trainer.global_rank}"
-        theirs = EpisodeReplay(folder, self._replay.observation_dim, self._replay.action_dim)
-        theirs.take_all()
-        for index in range(theirs.num_episodes):
-            self._keep(theirs.episode(index))
+        folder = (run if newest is None else folder_of(newest)) / "replay"
+        parts = sorted(folder.glob("rank_*"))
+        require(bool(parts), "initial_replay must be the folder of a run that has a replay", self.initial_replay)
+        episodes = (episode for part in parts for episode in self._episodes_in(part))
+        for episode in islice(episodes, self._trainer.global_rank, None, self._trainer.world_size):
+            self._keep(episode)
+
+    def _episodes_in(self, folder: Path) -> Iterator[Episode]:
+        """All that one process has left in a folder."""
+        replay = EpisodeReplay(folder, self._replay.observation_dim, self._replay.action_dim)
+        replay.take_all()
+        return map(replay.episode, range(replay.num_episodes))
 
     def _step(self, collector: Collector, policy: Policy | None, generator: torch.Generator) -> list[float]:
         """One step of all environments; what ends goes into the replay."""
