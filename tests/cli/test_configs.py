@@ -14,7 +14,7 @@ from lit_dcem.cli.overlays import spell_out, without_overlays
 from lit_dcem.envs.vector import VectorEnv
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-PARTS = ("debug", "value", "walker_phase1", "walker_phase2")
+PARTS = ("debug", "finetune_dcem", "value", "walker_phase1", "walker_phase2")
 """configs that come after another one"""
 OTHER_COMMANDS = ("cartpole_expert", "cartpole_pca")
 WHOLE = sorted(
@@ -42,7 +42,7 @@ CASES += [with_part(path.stem, "debug") for path in WHOLE]
 CASES += [
     with_part(*names) for names in (("phase1", "value"), ("phase1", "value", "debug"), ("phase1", "walker_phase1"))
 ]
-CASES += [with_part("phase2", "walker_phase2")]
+CASES += [with_part("phase2", "walker_phase2"), with_part("phase2", "walker_phase2", "finetune_dcem")]
 
 
 @pytest.mark.parametrize(("path", "extra"), CASES)
