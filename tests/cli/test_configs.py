@@ -48,12 +48,25 @@ CASES += [with_part("phase2", "walker_phase2"), with_part("phase2", "walker_phas
 @pytest.mark.parametrize(("path", "extra"), CASES)
 def test_config_builds(path, extra, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert model_of(path, extra, monkeypatch).configure_optimizers()
+
+
+def model_of(path, extra, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lit-dcem"])
     arguments = ["fit", "--config", str(path), *extra, *started(path), "--trainer.accelerator=cpu"]
     found = missing(without_overlays(arguments))
     words = in_front(found, spell_out(arguments, found))[1:]
-    built = LightningCLI(args=words, run=False, save_config_callback=None)
-    assert built.model.configure_optimizers()
+    return LightningCLI(args=words, run=False, save_config_callback=None).model
+
+
+DCEM = [("phase2_dcem",), ("swingup_phase2",), ("phase2", "walker_phase2", "finetune_dcem")]
+
+
+@pytest.mark.parametrize(("path", "extra"), [with_part(*names) for names in DCEM])
+def test_a_config_called_dcem_learns_through_its_search(path, extra, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learning = model_of(path, extra, monkeypatch).decoder_learning
+    assert learning.solver.is_differentiable and learning.embedding_loss.answer > 0
 
 
 def test_configs_are_short():

@@ -129,6 +129,13 @@ def test_two_processes_resume(experiment, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_begin_with_the_replay_of_one(tmp_path, monkeypatch):
+    before = fit(tmp_path, monkeypatch, "phase1", 1)
+    run = train_in_two(tmp_path, "phase2", 1, f"--data.initial_replay={before}")
+    assert [path.name for path in sorted((run / "replay").iterdir())] == ["rank_0", "rank_1"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_ends_two_processes_together(name, tmp_path):
     number, code = SIGNALS[name]

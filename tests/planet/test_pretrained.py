@@ -14,6 +14,7 @@ from lit_dcem.envs.suite import suite  # that of dm_control, imported without Op
 from lit_dcem.errors import UsageError
 from lit_dcem.files.shipped import shipped
 from lit_dcem.planet.controller import PRETRAINED
+from lit_dcem.training.checkpoint import Checkpoint
 
 SHIPPED = shipped("checkpoints")
 SMALL = SHIPPED / "swingup_phase1_1.ckpt"
@@ -53,6 +54,12 @@ def test_a_task_has_its_best_checkpoint(task):
         if f" of {task}, " in card
     }
     assert max(means, key=means.__getitem__) == PRETRAINED[task]
+
+
+@pytest.mark.parametrize("name", ["cheetah_dcem_0", "walker_dcem_0", "swingup_phase2_1"])
+def test_what_is_called_dcem_has_learned_through_its_search(name):
+    learning = Checkpoint.read(SHIPPED / f"{name}.ckpt").module().decoder_learning
+    assert learning.solver.is_differentiable and learning.embedding_loss.answer > 0
 
 
 def test_it_acts():
