@@ -18,7 +18,18 @@ from lit_dcem.cartpole.planners import CartpolePlanner, FullSpacePlanner
 from lit_dcem.cartpole.states import BATCH, held_out_states, validation_states
 from lit_dcem.errors import UsageError, require
 from lit_dcem.training.checkpoint import Checkpoint
-from lit_dcem.training.evaluating import Evaluator, Measured, Option, Own, Report, Rows, at_least, episodes, video
+from lit_dcem.training.evaluating import (
+    Evaluator,
+    Measured,
+    Option,
+    Own,
+    Report,
+    Rows,
+    at_least,
+    episodes,
+    interval,
+    video,
+)
 from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.progress import progress, ticking
 from lit_dcem.training.statistics import bootstrap_interval
@@ -27,7 +38,7 @@ STATES: dict[str, Callable[[], Tensor]] = {"validation": validation_states, "hel
 LOOP = "closed_loop"
 ROWS: Rows = {
     "cost": ("mean cost", lambda value: f"{value:.2f}"),
-    "cost_interval": ("  95% interval over states", lambda value: f"{value[0]:.2f} .. {value[1]:.2f}"),
+    "cost_interval": ("  95% interval over states", interval(2)),
     "cost_std_over_seeds": ("  standard deviation over seeds", lambda value: "-" if value is None else f"{value:.2f}"),
     "improvement": (f"  over the paper's expert ({EXPERT_COST})", lambda value: f"x {value:.3f}"),
     "seconds_upright": ("seconds upright", lambda value: f"{value:.2f}"),

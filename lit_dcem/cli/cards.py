@@ -124,8 +124,8 @@ def _returns(folder: Path) -> Iterator[tuple[str, str]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             for report in content["results"].values():
-                low, high = report["mean_interval"]
-                mean = f"return {report['mean']:.0f} (95% interval {low:.0f} to {high:.0f})"
+                spread = "" if report["mean_interval"] is None else " (95% interval {:.0f} to {:.0f})"
+                mean = f"return {report['mean']:.0f}{spread.format(*report['mean_interval'] or ())}"
                 words = f"{mean}, median {report['median']:.0f}, of {len(report['returns'])} episodes (`{path.name}`)"
                 yield Path(content["options"]["checkpoint"]).name, words
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

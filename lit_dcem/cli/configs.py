@@ -91,6 +91,15 @@ def given_in(arguments: list[str], parts: tuple[str, ...] = PARTS) -> Tree:
     return {part: given[part] if isinstance(given[part], dict) else {} for part in parts}
 
 
+def check_named(arguments: list[str]) -> None:
+    """Raise a UsageError for options of a model or data whose class no config or option names."""
+    for part, options in given_in(arguments, ("model", "data")).items():
+        if options and not options.keys() & {"class_path", "help"}:
+            first = next((path for _, path in arguments_of(arguments) if path), None)
+            rule = f"The options of a {part} need a config before them that names its class, such as --config phase2"
+            raise UsageError(f"{rule}, got {'none' if first is None else f'{first} as the first'}.")
+
+
 def last_given(name: str, arguments: list[str]) -> str | None:
     """What configs and the option ``--NAME`` say last; None if nothing, or null."""
     found, waits = None, False

@@ -56,7 +56,8 @@ def run(arguments: list[str]) -> None:
     if differences is not None:
         Console().print(in_words(differences), markup=False, highlight=False)
     if options.out is not None:
-        _write(options, evaluator, reports, differences)
+        read = {} if checkpoint is None else {"checkpoint_file": str(checkpoint.path)}
+        _write(options, evaluator, {**read, **({} if differences is None else {"changed": differences})}, reports)
     if film is not None:  # the last, as it needs the most room
         write_video(Path(options.video), *film)
 
@@ -88,10 +89,12 @@ def _parser(kinds: tuple[type[nn.Module], ...]) -> Parser:
     parser = Parser(prog="lit-dcem evaluate", description=DESCRIPTION)
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="YAML file with a planner, and any of these options")
-    add("--checkpoint", type=str | None, metavar="FILE", help="run folder, checkpoint, or name of a shipped one")
+    add("--checkpoint", type=str | None, metavar="FILE", help="a file, a run folder (its last.ckpt), or a shipped name")
     bases = tuple(base for each in EVALUATORS for base in each.planners) + kinds
     known = [f"{each.title}: {', '.join(kind.__name__ for kind in each.examples)}" for each in _takers("planner")]
     parser.add_subclass_arguments(bases, "planner", required=False, help=f"{'; '.join(known)}; or your own; {OWN}")
+    assert parser.groups is not None
+    parser.groups["planner"].title = "planner"  # in place of the classes as Python shows them
     add("--out", type=str | None, metavar="FILE", help="all numbers, as JSON")
     groups: dict[str, list[Option]] = {}
     for name, option in _options().items():
@@ -199,11 +202,10 @@ def _listed(names: Iterable[str]) -> str:
     return " or ".join(names)
 
 
-def _write(options: Namespace, evaluator: Evaluator, reports: Reports, differences: Mapping[str, Any] | None) -> None:
-    """The options that count here, what they change of a checkpoint's planner, and the reports, as JSON."""
+def _write(options: Namespace, evaluator: Evaluator, more: Mapping[str, Any], reports: Reports) -> None:
+    """The options that count here, what more there is to say of them, and the reports, as JSON."""
     known = {"checkpoint", "planner", "out", *_names(evaluator)}
     asked = {key: value for key, value in options.as_dict().items() if key in known and value is not None}
-    changed = {} if differences is None else {"changed": differences}
     with open_replacing(options.out) as file:
-        file.write(json.dumps({"options": asked, **changed, "results": reports}, indent=2, default=named) + "\n")
+        file.write(json.dumps({"options": asked, **more, "results": reports}, indent=2, default=named) + "\n")
     print(Path(options.out))

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"lit-dcem: {stop}", file=sys.stderr)
         raise SystemExit(stop.code) from None
     except KeyboardInterrupt as stop:
-        print(f"lit-dcem: {stop or 'Stopped.'}", file=sys.stderr)
+        print(f"lit-dcem: {str(stop) or 'Stopped.'}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

@@ -41,8 +41,9 @@ def spell_out(arguments: list[str], found: Tree | None = None) -> list[str]:
     for typed, path in arguments_of(arguments):
         content = content_of(path)
         if content.pop(MARK, False):
-            given = merged(plain(found or {}), given_in(spelled))
-            if not any(given.values()):
+            before = given_in(spelled)
+            given = merged(plain(found or {}), before)
+            if not any(before.values()):
                 raise UsageError(f"A config of {MARK} must come after another config, got {path} as the first.")
             spelled += [f"--{name}={json.dumps(value)}" for name, value in _options(content, given)]
         else:

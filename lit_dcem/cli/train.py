@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from lit_dcem.cli.attempt import Attempt
 from lit_dcem.cli.completing import in_front, missing
-from lit_dcem.cli.configs import Tree, check_configs, class_of
+from lit_dcem.cli.configs import Tree, check_configs, check_named, class_of
 from lit_dcem.cli.defaults import TRAINER, callbacks_of, default_callbacks
 from lit_dcem.cli.overlays import spell_out, without_overlays
 from lit_dcem.cli.resuming import check_same_run, check_trainer, log_into, newest_checkpoint, runs_folder
@@ -40,7 +40,7 @@ from lit_dcem.training.monitors import Monitors
 from lit_dcem.training.origin import Origin
 from lit_dcem.training.parameter_summary import ParameterSummary
 from lit_dcem.training.random_states import RandomStates
-from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
+from lit_dcem.training.run_folder import CHECKPOINTS, RunFolder, folder_of, new_run
 
 SOLVERS = (DCEM, UnrolledGD)
 """imported so that a config can name them without their path, whatever it trains"""
@@ -67,6 +67,7 @@ def run(arguments: list[str]) -> None:
     try:
         with attempt.in_one_sentence():
             check_configs(arguments)
+            check_named(arguments)
             found = missing(without_overlays(arguments))
             TrainingCLI(
                 attempt,
@@ -220,15 +221,17 @@ class TrainingCLI(LightningCLI):
         """Say in a line where everything is, and what to type next."""
         if self.attempt.folder is None:
             return
-        folder = _short(self.attempt.folder.path(self.trainer))
-        said = [f"measure it: lit-dcem evaluate --checkpoint {folder}", "resume it: --ckpt_path last"]
-        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
-            said.insert(0, f"see its curves: tensorboard --logdir {folder}")
+        folder = self.attempt.folder.path(self.trainer)
+        said, measured = [], folder / CHECKPOINTS / "last.ckpt"
         checkpoints = self.trainer.checkpoint_callback  # the first one
         if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
-            score = f"{checkpoints.monitor} {checkpoints.best_model_score:.3g}"
-            said.insert(0, f"best {score} in {_short(checkpoints.best_model_path)}")
-        rank_zero_info(f"Done; {'; '.join(said)}.")
+            measured = Path(checkpoints.best_model_path)
+            said.append(f"best {checkpoints.monitor} {checkpoints.best_model_score:.3g}")
+        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
+            said.append(f"see its curves: tensorboard --logdir {_short(folder)}")
+        if measured.is_file():
+            said += [f"measure it: lit-dcem evaluate --checkpoint {_short(measured)}", "resume it: --ckpt_path last"]
+        rank_zero_info(f"Done{'; ' * bool(said)}{'; '.join(said)}.")
 
 
 def _has_bar(callbacks: list[Any]) -> bool:

@@ -20,7 +20,7 @@ from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.planet.planning.search_name import search_of
 from lit_dcem.training.checkpoint import Checkpoint
-from lit_dcem.training.evaluating import Evaluator, Measured, Option, Own, Report, Rows, episodes, video
+from lit_dcem.training.evaluating import Evaluator, Measured, Option, Own, Report, Rows, episodes, interval, video
 from lit_dcem.training.progress import progress, ticking
 from lit_dcem.training.statistics import bootstrap_interval
 
@@ -30,9 +30,9 @@ SIMULATION_FRAMES_PER_SECOND = 25
 ROWS: Rows = {
     "search": ("search", str),
     "median": ("median return", lambda value: f"{value:.1f}"),
-    "quartiles": ("  quartiles", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
+    "quartiles": ("  quartiles", interval(1)),
     "mean": ("mean return", lambda value: f"{value:.1f}"),
-    "mean_interval": ("  95% interval", lambda value: f"{value[0]:.1f} .. {value[1]:.1f}"),
+    "mean_interval": ("  95% interval", interval(1)),
     "trajectories_a_decision": ("trajectories a decision", lambda value: f"{value:,}"),
     "seconds_per_decision": ("seconds a decision, one environment", lambda value: f"{value:.4f}"),
 }

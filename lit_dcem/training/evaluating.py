@@ -23,6 +23,11 @@ Rows = Mapping[str, tuple[str, Callable[[Any], str]]]
 for {} in the title"""
 
 
+def interval(digits: int) -> Callable[[tuple[float, float] | None], str]:
+    """A format for `Rows`: an interval with so many digits, or a dash for none."""
+    return lambda value: "-" if value is None else f"{value[0]:.{digits}f} .. {value[1]:.{digits}f}"
+
+
 class Option(NamedTuple):
     """An option of an evaluation: ``--name``, and an argument of the same name of `Evaluator.measure`."""
 

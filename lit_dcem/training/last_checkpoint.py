@@ -115,7 +115,8 @@ class LastCheckpoint(pl.Callback):
         again, self.received = self.received is not None, number
         if again or not self._has_updated:
             raise _exception_of(number)
-        rank_zero_info("Stopping after this update, with a checkpoint; once more to stop at once.")
+        due = "this update and a validation that is due"
+        rank_zero_info(f"Stopping after {due}, with a checkpoint; once more to stop at once.")
 
     def raise_if_stopped(self) -> None:
         """Raise the exception of a signal that arrived before the first update, in case other code has caught it."""

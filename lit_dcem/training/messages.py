@@ -74,6 +74,19 @@ RULES = [
         r"`devices` selected with `(\w+)` should be .*",
         r"devices must be a number of devices from 1 on, got another for \1",
     ),
+    (
+        r"`Trainer\(devices='?(.*?)'?\)` value is not a valid input using \w+ accelerator",
+        r"devices must be a number of devices from 1 on, got \1",
+    ),
+    (
+        r"`(\w+)Accelerator` can not run on your system since .*: \[(.*)\]",
+        r"accelerator must be one that this machine has, \2, got \1",
+    ),
+    (r"No supported (\w+) backend found!?", r"accelerator must be one that this machine has, got \1"),
+    (
+        r"You restored a checkpoint with current_epoch=(\d+), but you have set Trainer\(max_epochs=(-?\d+)\)",
+        r"max_epochs must be at least \1, the epochs that the run has trained for, got \2",
+    ),
     (r"(-?\d+) is not in bounds, numpy accepts from 0 to (\d+)", r"A seed must be between 0 and \2, got \1"),
 ]
 """Patterns of their messages, and our wording. If it begins with "must", it follows the option's name. ``VALUE`` stands

@@ -16,11 +16,14 @@ OUTSIDE = 0.25
 """share of the values on either side of an interquartile mean"""
 
 
-def bootstrap_interval(values: Float[Tensor, " count"], num_resamples: int = 4000) -> tuple[float, float]:
-    """95% interval of the mean, from resamples of the values (percentile bootstrap, with noise of its own)."""
+def bootstrap_interval(values: Float[Tensor, " count"], num_resamples: int = 4000) -> tuple[float, float] | None:
+    """95% interval of the mean, from resamples of the values (percentile bootstrap, with noise of its own).
+
+    None for a single value, which says nothing about its spread.
+    """
     numbers = values.detach().cpu().double().numpy()
     if len(numbers) < 2:
-        return numbers[0].item(), numbers[0].item()
+        return None
     found = stats.bootstrap(
         (numbers,), np.mean, n_resamples=num_resamples, confidence_level=CONFIDENCE, method="percentile",
         rng=np.random.default_rng(0),

@@ -89,8 +89,24 @@ def test_fit_says_what_it_trains_and_ends_by_saying_where_everything_is(tmp_path
     summary, said = capsys.readouterr().out, caplog.records[-1].getMessage()
     assert "EnergyNetwork" in summary and "parameters learn" in summary and "FLOPs" not in summary
     assert "see its curves: tensorboard --logdir runs/regression/version_0" in said
-    assert "measure it: lit-dcem evaluate --checkpoint runs/regression/version_0" in said
-    assert "runs/regression/version_0/checkpoints/best.ckpt" in said
+    assert f"measure it: lit-dcem evaluate --checkpoint {RUN}/checkpoints/best.ckpt; resume it" in said
+
+
+def test_fit_without_a_checkpoint_does_not_say_that_it_can_be_measured(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    main([*FIT, "--trainer.enable_checkpointing=false"])
+    said = caplog.records[-1].getMessage()
+    assert said == "Done; see its curves: tensorboard --logdir runs/regression/version_0."
+
+
+def test_an_interrupt_of_any_command_is_said(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lit_dcem.cli.main._evaluate", interrupt)
+    with pytest.raises(SystemExit) as exit_:
+        main(["evaluate"])
+    assert exit_.value.code == 130 and capsys.readouterr().err == "lit-dcem: Stopped.\n"
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")

@@ -1,6 +1,7 @@
 """``lit-dcem evaluate`` for checkpoints of PlaNet, as a user types it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,16 @@ def test_measures_whole_episodes_and_repeats(runs, phase, tmp_path, capsys):
     assert report["quartiles"][0] <= report["median"] <= report["quartiles"][1]
     assert report["mean_interval"][0] <= report["mean"] <= report["mean_interval"][1]
     assert report["trajectories_a_decision"] == 20 and report["seconds_per_decision"] > 0
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["checkpoint_file"] == f"{runs[phase]}/checkpoints/last.ckpt"
     assert evaluate(runs[phase], "--seed=1", out=tmp_path / "b.json")["returns"] == report["returns"]
     assert evaluate(runs[phase], "--seed=2", out=tmp_path / "c.json")["returns"] != report["returns"]
+
+
+def test_one_episode_has_no_interval(runs, tmp_path, capsys):
+    report = evaluate(runs["phase1"], "--episodes=1", out=tmp_path / "a.json")
+    assert report["mean_interval"] is None
+    assert re.search(r"95% interval +- *\n", capsys.readouterr().out.replace("│", ""))
 
 
 @pytest.mark.parametrize(

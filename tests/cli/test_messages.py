@@ -199,6 +199,8 @@ def test_each_kind_of_message_is_one_sentence(message, sentence):
         ("--model.init_args.optimizer.init_args.lrr=1", "Options must be known, got model.optimizer.lrr."),
         ("--model.class_path=lit_dcem.RegressionData", "model must be a LightningModule, got lit_dcem.RegressionData."),
         ("--data.init_args.batch_size=1.5", "data.batch_size must be an integer, got 1.5."),
+        ("--trainer.devices=0", "devices must be a number of devices from 1 on, got 0."),
+        ("--trainer.accelerator=mps", "accelerator must be one that this machine has, 'cpu', got MPS."),
     ],
 )
 def test_the_command_says_what_to_mend(tmp_path, monkeypatch, capsys, option, sentence):
@@ -207,6 +209,31 @@ def test_the_command_says_what_to_mend(tmp_path, monkeypatch, capsys, option, se
         main([*FIT, option])
     assert exit_.value.code == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == f"lit-dcem: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "got"),
+    [
+        (["--config", "finetune_dcem"], f"{shipped('configs') / 'finetune_dcem.yaml'} as the first"),
+        (["--model.num_beliefs=3"], "none"),
+    ],
+)
+def test_options_without_a_class_need_a_config_before_them(tmp_path, monkeypatch, capsys, typed, got):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        main(["fit", *typed])
+    rule = "The options of a model need a config before them that names its class, such as --config phase2"
+    assert exit_.value.code == 2 and capsys.readouterr().err == f"lit-dcem: {rule}, got {got}.\n"
+
+
+def test_a_run_is_not_resumed_for_fewer_epochs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fit = [*FIT, "--config", str(shipped("configs") / "debug.yaml")]
+    main([*fit, "--trainer.max_epochs=2"])
+    with pytest.raises(SystemExit):
+        main([*fit, "--trainer.max_epochs=1", "--ckpt_path=last"])
+    rule = "max_epochs must be at least 2, the epochs that the run has trained for"
+    assert f"{rule}, got 1." in capsys.readouterr().err
 
 
 def test_the_reason_why_a_class_of_ones_own_cannot_be_imported_is_kept(tmp_path, monkeypatch, capsys):

@@ -153,7 +153,7 @@ def test_what_was_stopped_goes_on(tmp_path, monkeypatch):
         time.sleep(0.1)
     process.terminate()
     _, error = process.communicate()
-    assert process.returncode == 130 and "Stopped; the same command resumes" in error
+    assert process.returncode == 143 and "Stopped; the same command resumes" in error
     before = checkpoints(tmp_path / "here/regression")
     assert len(before) == 1 and not list(tmp_path.rglob("*.png"))
     main(typed)

@@ -23,7 +23,7 @@ from lit_dcem.cli.sweep.backends import share_out
 from lit_dcem.cli.sweep.grid import plan, read_sweep
 from lit_dcem.cli.sweep.run import as_time
 from lit_dcem.cli.sweep.tables import summary
-from lit_dcem.errors import UsageError
+from lit_dcem.errors import StoppedError, UsageError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DECODER = "model.init_args.decoder.init_args"
@@ -110,7 +110,8 @@ def test_tables_hold_every_run(write, trained, tmp_path, capsys):
 
 def test_a_failure_does_not_stop_the_others(write, trained, tmp_path):
     trained.fail = "latent_dim=1,seed_everything=1"
-    with pytest.raises(UsageError, match=r"got 1 of 4 that failed: .*latent_dim=1,seed_everything=1/log.txt\.$"):
+    said = r"got 1 of 4 that failed: .*latent_dim=1,seed_everything=1/log.txt \(the end\)\.$"
+    with pytest.raises(UsageError, match=said):
         sweep(write(), tmp_path / "out", jobs=2)
     assert [row["status"] for row in table(tmp_path / "out/results.csv")] == ["done", "failed", "done", "done"]
     trained.fail = "nothing"
@@ -325,7 +326,7 @@ def test_a_run_without_a_checkpoint_failed(run, monkeypatch):
 
 def test_a_run_that_was_cut_off_is_trained_again(write, trained, tmp_path):
     trained.ends = "cut off"
-    with pytest.raises(UsageError, match="got 4 of 4 that failed or were cut off: "):
+    with pytest.raises(UsageError, match=r"got 4 of 4 that failed or were cut off: \S+log.txt \(the end\), "):
         sweep(write(), tmp_path / "out", jobs=2)
     assert [row["status"] for row in table(tmp_path / "out/results.csv")] == ["cut off"] * 4
     trained.ends = "done"
@@ -354,7 +355,7 @@ def test_an_interrupt_ends_the_processes(write, tmp_path, monkeypatch):
         return call([sys.executable, "-c", "import time; time.sleep(60)"], **options)
 
     monkeypatch.setattr(module, "_call", sleep)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError, match="the same command resumes the sweep"):
         sweep(write(), tmp_path / "out", jobs=2)
     recorded = [json.loads(path.read_text())["status"] for path in sorted((tmp_path / "out").glob("*/result.json"))]
     assert sorted(recorded) == ["running", "running", "waiting", "waiting"]

@@ -149,6 +149,10 @@ def test_curves_and_events_of_a_run_are_the_same(tmp_path):
     curves, events = read_run(table), read_run(write(tmp_path / "events", logged(value=0.1)))
     for tag, curve in events.items():
         np.testing.assert_allclose(curve, curves[tag], rtol=1e-6)
+    last = folder / "checkpoints/last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    assert logs_of(folder.parent) == table  # as other commands take it, the newest run
     renamed = table.rename(tmp_path / "walker_3.csv")
     assert name_of(logs_of(renamed)) == "walker"
 

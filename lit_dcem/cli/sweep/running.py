@@ -21,7 +21,7 @@ from lit_dcem.cli.sweep.grid import Sweep, plan, read_sweep
 from lit_dcem.cli.sweep.process import FINISHED, Process
 from lit_dcem.cli.sweep.run import Run
 from lit_dcem.cli.sweep.tables import summary, write_tables
-from lit_dcem.errors import UsageError
+from lit_dcem.errors import StoppedError, UsageError
 from lit_dcem.files.replacing import check_writable
 from lit_dcem.training.progress import bars
 
@@ -47,6 +47,7 @@ def sweep(
 
     Raises:
         UsageError: what cannot be done, a run that another process works on, or runs that failed or were cut off.
+        StoppedError: a signal ended the sweep.
     """
     if backend not in ("joblib", "ray") or (jobs is not None and jobs < 1):
         raise UsageError(f"The backend must be joblib or ray, with at least 1 job, got {backend} and {jobs}.")
@@ -63,8 +64,11 @@ def sweep(
     for process in to_do:
         process.record("waiting")
     work = (chains, jobs, max(1, min(cores // jobs, largest)), share)
-    with _signals():
+    with _signals() as received:
         _follow((on_ray if backend == "ray" else on_joblib)(*work), processes, to_do, content)
+        if STOP.is_set():
+            code = 128 + (received[0] if received else signal.SIGINT)
+            raise StoppedError(code, "Stopped; the same command resumes the sweep.")
     _check_ends(chains, len(processes))
     return folder.resolve() / "results.csv"
 
@@ -75,14 +79,20 @@ def _chains(processes: list[Process]) -> list[Chain]:
 
 def _check_ends(chains: list[Chain], count: int) -> None:
     """Raise a UsageError if a process did not come to its end, but for those that wait for such a one."""
-    bad: dict[str, str] = {}
+    bad: dict[Path, str] = {}
     for process in itertools.chain.from_iterable(map(_begun, chains)):
         status = process.recorded()["status"]
         if status not in FINISHED:
-            bad[str(process.log)] = status
+            bad[process.log] = status
     if bad:
         how = "failed or were cut off" if "cut off" in bad.values() else "failed"
-        raise UsageError(f"Every run must end well, got {len(bad)} of {count} that {how}: {', '.join(bad)}.")
+        first, *others = bad
+        logs = ", ".join([f"{first} ({_last_line(first).rstrip('.')})", *map(str, others)])
+        raise UsageError(f"Every run must end well, got {len(bad)} of {count} that {how}: {logs}.")
+
+
+def _last_line(log: Path) -> str:
+    return log.read_text(errors="replace").strip().rpartition("\n")[2] if log.is_file() else "no log"
 
 
 def _begun(chain: Chain) -> Iterator[Process]:
@@ -106,8 +116,8 @@ def _follow(ended: Iterator[Process], processes: list[Process], to_do: list[Proc
                 if STOP.is_set():
                     continue
                 bar.advance(whole)
-                log = process.log.read_text(errors="replace").strip().rpartition("\n")[2]
-                console.print(f"{process.name}: {process.recorded()['status']}. {log}", markup=False, soft_wrap=True)
+                ending = f"{process.name}: {process.recorded()['status']}. {_last_line(process.log)}"
+                console.print(ending, markup=False, soft_wrap=True)
                 write_tables(processes, content)
         except BaseException:
             STOP.set()
@@ -118,8 +128,6 @@ def _follow(ended: Iterator[Process], processes: list[Process], to_do: list[Proc
             over.set()
             watcher.join()
     console.print(summary(write_tables(processes, content), content))
-    if STOP.is_set():
-        raise KeyboardInterrupt("Stopped; the same command resumes the sweep.")
 
 
 def _watch(bar: Progress, processes: list[Process], metric: str, over: threading.Event) -> None:
@@ -135,14 +143,20 @@ def _watch(bar: Progress, processes: list[Process], metric: str, over: threading
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM set STOP, where signals can be handled."""
+def _signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM set STOP, where signals can be handled; gives the list of those that arrived."""
     STOP.clear()
+    received: list[int] = []
     before = {}
+
+    def receive(number: int, _: object) -> None:
+        received.append(number)
+        STOP.set()
+
     if threading.current_thread() is threading.main_thread():
-        before = {each: signal.signal(each, lambda *_: STOP.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+        before = {each: signal.signal(each, receive) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield received
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

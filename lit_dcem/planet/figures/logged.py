@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from lit_dcem.errors import UsageError
 from lit_dcem.training.curves import FILE, Points, read_curves
+from lit_dcem.training.run_folder import folder_of, newest_run
 
 Curve = tuple[ndarray, ndarray]
 """thousands of simulator steps, or PPO steps, in order, and values there: both ``[N]``"""
@@ -37,12 +38,15 @@ def logs_of(run: str | Path) -> Path:
     """The file or folder that a run's curves are read from.
 
     Args:
-        run: a folder with ``curves.csv`` or ``events.out.tfevents.*`` files, or such a file.
+        run: a folder with ``curves.csv`` or ``events.out.tfevents.*`` files, such a file, or a folder of runs, such as
+            ``runs/phase1``, which stands for the newest.
 
     Raises:
         UsageError: there are none.
     """
     run = Path(run)
+    if (newest := newest_run(run)) is not None:
+        run = folder_of(newest)
     if (run / FILE).is_file():
         return run / FILE
     if any(run.glob(f"{EVENTS}*")) or (run.is_file() and ("tfevents" in run.name or run.suffix == ".csv")):

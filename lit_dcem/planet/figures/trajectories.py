@@ -104,7 +104,8 @@ def _mark(seeds: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     """A mean, and how far its interval reaches below and above it."""
     if len(seeds) == 1:
         returns = torch.tensor(seeds[0], dtype=torch.float64)
-        mean, (low, high) = returns.mean().item(), bootstrap_interval(returns)
+        mean = returns.mean().item()
+        low, high = bootstrap_interval(returns) or (mean, mean)
         return mean, mean - low, high - mean
     mean, reach = mean_and_interval([statistics.fmean(returns) for returns in seeds])
     return mean, reach, reach
