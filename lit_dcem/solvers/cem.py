@@ -107,7 +107,7 @@ def dcem(
         checkpoint: recompute each iteration in the backward pass, so that memory hardly grows with the number of
             iterations. Random numbers that the objective draws from torch's global generators or from ``generator``
             are reproduced. Others are not: in eager mode on the CPU, different values raise an error; elsewhere the
-            gradient is wrong.
+            gradient is wrong. Not inside transforms of ``torch.func``, which have no hooks for saved tensors.
         trace: also return every iteration.
         common_noise: give all problems of the batch the same noise (common random numbers), so that with the same seed
             an answer does not depend on the rest of the batch.

@@ -77,8 +77,9 @@ class LML(nn.Module):
 
 
 def _checked(scores: Tensor, k: int, temperature: float | Tensor) -> int:
-    if not scores.is_floating_point():
-        raise TypeError(f"scores must be floating point, got {scores.dtype}.")
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        got = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+        raise TypeError(f"scores must be a floating point tensor, got {got}.")
     require(scores.dim() > 0, "scores must have at least one dimension", "a scalar")
     k, n = whole_number("k", k), scores.shape[-1]
     require(1 <= k <= n, "k must be between 1 and the number of scores", k, n)

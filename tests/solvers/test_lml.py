@@ -233,7 +233,8 @@ def test_scores_are_left_as_they_were() -> None:
         (torch.zeros(4), 2, math.inf, ValueError, r"temperature must be positive and finite, got inf\."),
         (torch.zeros(4), 2, math.nan, ValueError, r"temperature must be positive and finite, got nan\."),
         (torch.zeros(()), 1, 1.0, ValueError, r"scores must have at least one dimension, got a scalar\."),
-        (torch.zeros(4, dtype=torch.long), 2, 1.0, TypeError, r"scores must be floating point, got torch\.int64\."),
+        (torch.zeros(4).long(), 2, 1.0, TypeError, r"scores must be a floating point tensor, got torch\.int64\."),
+        ([1.0, 2.0], 1, 1.0, TypeError, r"scores must be a floating point tensor, got list\."),
     ],
 )
 def test_wrong_arguments_raise_the_rule_and_the_value(scores, k, temperature, error, message) -> None:
