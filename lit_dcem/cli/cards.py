@@ -124,8 +124,9 @@ def _returns(folder: Path) -> Iterator[tuple[str, str]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             for report in content["results"].values():
-                spread = "" if report["mean_interval"] is None else " (95% interval {:.0f} to {:.0f})"
-                mean = f"return {report['mean']:.0f}{spread.format(*report['mean_interval'] or ())}"
+                found = report["mean_interval"]
+                spread = "" if found is None else f" (95% interval {found[0]:.0f} to {found[1]:.0f})"
+                mean = f"return {report['mean']:.0f}{spread}"
                 words = f"{mean}, median {report['median']:.0f}, of {len(report['returns'])} episodes (`{path.name}`)"
                 yield Path(content["options"]["checkpoint"]).name, words
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

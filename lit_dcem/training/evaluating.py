@@ -24,7 +24,7 @@ for {} in the title"""
 
 
 def interval(digits: int) -> Callable[[tuple[float, float] | None], str]:
-    """A format for `Rows`: an interval with so many digits, or a dash for none."""
+    """Show an interval with this many digits after the point, or a dash if there is none."""
     return lambda value: "-" if value is None else f"{value[0]:.{digits}f} .. {value[1]:.{digits}f}"
 
 

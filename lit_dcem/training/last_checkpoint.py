@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from lit_dcem.training.run_folder import CHECKPOINTS, run_folder
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = "Stopping with a checkpoint, after this update and the validation if one is due; once more to stop at once."
 
 
 class LastCheckpoint(pl.Callback):
@@ -115,8 +116,7 @@ class LastCheckpoint(pl.Callback):
         again, self.received = self.received is not None, number
         if again or not self._has_updated:
             raise _exception_of(number)
-        due = "this update and a validation that is due"
-        rank_zero_info(f"Stopping after {due}, with a checkpoint; once more to stop at once.")
+        rank_zero_info(STOPPING)
 
     def raise_if_stopped(self) -> None:
         """Raise the exception of a signal that arrived before the first update, in case other code has caught it."""

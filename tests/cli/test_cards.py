@@ -57,6 +57,9 @@ def test_returns_are_those_of_the_evaluation(folder):
     content = {"options": {"checkpoint": "elsewhere/mine.ckpt"}, "results": {"PlanetPhase1": report}}
     (folder / "a_returns.json").write_text(json.dumps(content))
     assert "- result: return 1 (95% interval 1 to 2), median 1, of 2 episodes (`a_returns.json`)\n" in cards(folder)
+    content["results"]["PlanetPhase1"] |= {"mean_interval": None, "returns": [1.4]}
+    (folder / "a_returns.json").write_text(json.dumps(content))
+    assert "- result: return 1, median 1, of 1 episodes (`a_returns.json`)\n" in cards(folder)
 
 
 @pytest.mark.parametrize(

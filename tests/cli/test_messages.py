@@ -190,6 +190,11 @@ def test_each_kind_of_message_is_one_sentence(message, sentence):
     assert one_sentence(sentence) == sentence  # errors within errors have been through it already
 
 
+def test_a_device_that_is_not_there_is_named():
+    sentence = "accelerator must be one that this machine has, got gpu."
+    assert one_sentence("No supported gpu backend found!.") == sentence
+
+
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [

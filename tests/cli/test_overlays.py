@@ -79,6 +79,9 @@ def test_all_configs_before_it_count(paths, tmp_path):
 def test_it_needs_a_config_before_it(paths):
     with pytest.raises(UsageError, match=r"must come after another config, got .*overlay\.yaml as the first"):
         spell_out(["fit", f"--config={paths['overlay']}"])
+    found = {"model": {"init_args": {"seed_planner": {"class_path": "lit_dcem.CEMPlanner"}}}}  # of a run in start
+    with pytest.raises(UsageError, match=r"must come after another config, got .*overlay\.yaml as the first"):
+        spell_out(["fit", f"--config={paths['overlay']}", f"--config={paths['before']}"], found)
 
 
 @pytest.mark.parametrize("content", [b"- 1\n", b"a: {\n", b""])

@@ -134,7 +134,7 @@ def test_tables_of_chains(write, done, tmp_path, capsys):
 def test_a_failure_stops_its_chain_alone(write, done, tmp_path):
     failing = name("cheetah-run", 1, 1)
     done.ends[failing] = "failed"
-    with pytest.raises(UsageError, match=rf"got 1 of 16 that failed: \S*{failing}/log.txt \(.*\)\.$"):
+    with pytest.raises(UsageError, match=rf"got 1 of 16 that failed: \S*{failing}/log.txt \(the end\)\.$"):
         sweep(write(), tmp_path / "out", jobs=2)
     assert len(done.names) == 16 - 3 and not set(chain("cheetah-run", 1)[1:]) & set(done.names)
     done.ends.clear()
@@ -146,7 +146,7 @@ def test_a_failed_evaluation_does_not_stop_its_chain(write, done, tmp_path):
     failing = f"{name('walker-walk', 1, 0)}, evaluation"
     done.ends[failing] = "failed"
     with pytest.raises(
-        UsageError, match=r"got 1 of 16 that failed: \S*walker-walk,phase=1,seed=0/evaluation/log.txt \(.*\)\.$"
+        UsageError, match=r"got 1 of 16 that failed: \S*walker-walk,phase=1,seed=0/evaluation/log.txt \(the end\)\.$"
     ):
         sweep(write(), tmp_path / "out", jobs=1)
     assert len(done.names) == 16
@@ -362,7 +362,7 @@ def test_a_chain_that_was_killed_goes_on_bit_for_bit(tmp_path):
     os.kill(int((second / "version_0/.lock").read_text().split()[-1]), signal.SIGKILL)
     code, words = finish(process)
     said = f"got 1 of 4 that failed or were cut off: {second}/log.txt ("
-    assert code == 2 and said in words.strip().splitlines()[-1]
+    assert code == 2 and said in words.strip().splitlines()[-1] and words.strip().endswith(").")
     evaluated = (first / "evaluation/returns.json").stat().st_mtime_ns
 
     code, words = finish(start(file))
