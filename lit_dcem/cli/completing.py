@@ -28,12 +28,16 @@ BELIEF = ("deter_dim", "stoch_dim")
 """parts of a model that see the belief, and their options that are the world model's"""
 
 
-def missing(arguments: list[str]) -> Tree:
+def missing(arguments: list[str], before: Checkpoint | None = None) -> Tree:
     """What configs and options leave open, as a config.
 
     The action repeat is the usual one of the environment. A module with ``start`` gets the parts that its ``inherits``
     names from the config of that checkpoint, and the task from the checkpoint's data. World model, decoder and policy
     gradient get the sizes of the environment, and value networks those of the belief.
+
+    Args:
+        arguments: of the command line.
+        before: in place of the checkpoint in ``start``, where that is not written yet.
 
     Raises:
         UsageError: no such checkpoint or environment.
@@ -42,7 +46,7 @@ def missing(arguments: list[str]) -> Tree:
     cls = class_of(given["model"])
     if cls is None:
         return {}
-    found = _from_start(cls, given, arguments)
+    found = _from_start(cls, given, arguments, before)
     known = merged(plain(found), given)
     for more in (_from_environment(cls, known), _of_beliefs(known["model"]), _usual(known["data"])):
         found = merged(found, more)
@@ -54,12 +58,12 @@ def in_front(found: Tree, arguments: list[str]) -> list[str]:
     return [arguments[0], f"--config={json.dumps(found)}", *arguments[1:]] if found else arguments
 
 
-def _from_start(cls: type, given: Tree, arguments: list[str]) -> Tree:
+def _from_start(cls: type, given: Tree, arguments: list[str], before: Checkpoint | None) -> Tree:
     """Parts of the model and the task, as the checkpoint has them."""
     start, inherits = given["model"].get("start"), getattr(cls, "inherits", {})
     if not isinstance(start, str) or not inherits:
         return {}
-    checkpoint = _resumed(given, arguments) or Checkpoint.read(start)
+    checkpoint = _resumed(given, arguments) or before or Checkpoint.read(start)
     parts: Mapping[str, str] = inherits[nearest_class(checkpoint, cls, inherits)]
     model, data = checkpoint.trusted_config
     takes, task = options_of(cls), options_of(class_of(given["data"]) or object)

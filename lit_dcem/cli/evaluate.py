@@ -16,9 +16,9 @@ from torch import nn
 
 from lit_dcem.cli.configs import check_configs, named
 from lit_dcem.cli.own_planner import ChangedPlanner, changed_planner, in_words
+from lit_dcem.cli.parser import Parser
 from lit_dcem.cli.rooms import modules_at
 from lit_dcem.cli.table import table_of
-from lit_dcem.cli.train import Parser
 from lit_dcem.errors import UsageError, memory_error, require
 from lit_dcem.files.replacing import check_writable, open_replacing
 from lit_dcem.files.shipped import shipped

@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from torch import nn
 
 from lit_dcem.cli.configs import Tree, given_in, last_given, leaves, merged, named, plain
-from lit_dcem.cli.train import Parser
+from lit_dcem.cli.parser import Parser
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.checkpoint import load_weights
 from lit_dcem.training.checkpoint import Checkpoint

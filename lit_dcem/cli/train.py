@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -22,6 +22,7 @@ from lit_dcem.cli.completing import in_front, missing
 from lit_dcem.cli.configs import Tree, check_configs, check_named, class_of
 from lit_dcem.cli.defaults import TRAINER, callbacks_of, default_callbacks
 from lit_dcem.cli.overlays import spell_out, without_overlays
+from lit_dcem.cli.parser import Parser
 from lit_dcem.cli.resuming import check_same_run, check_trainer, log_into, newest_checkpoint, runs_folder
 from lit_dcem.errors import UsageError, require
 from lit_dcem.files.checkpoint import check_weights
@@ -35,7 +36,6 @@ from lit_dcem.training.curves import Curves
 from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
 from lit_dcem.training.log_positions import LogPositions
-from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.monitors import Monitors
 from lit_dcem.training.origin import Origin
 from lit_dcem.training.parameter_summary import ParameterSummary
@@ -66,42 +66,24 @@ def run(arguments: list[str]) -> None:
     attempt = Attempt()
     try:
         with attempt.in_one_sentence():
-            check_configs(arguments)
-            check_named(arguments)
-            found = missing(without_overlays(arguments))
-            TrainingCLI(
-                attempt,
-                in_front(found, spell_out(arguments, found)),
-                found,
-                parser_class=Parser,
-                save_config_callback=ConfigFile,
-                # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
-                load_from_checkpoint_support=False,
-                trainer_defaults={"callbacks": [RandomStates(), History(), Monitors()], **TRAINER},
-            )
+            TrainingCLI(attempt, *completed(arguments))
     finally:
         sys.argv = typed
         attempt.release()
         torch.set_flush_denormal(False)
 
 
-class Parser(LightningArgumentParser):
-    """Takes no abbreviated options, and raises instead of exiting."""
+def completed(arguments: list[str], before: Checkpoint | None = None) -> tuple[list[str], Tree]:
+    """The arguments with all that they leave open, and that part alone.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
-
-    def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
-        """Parse; the null of an option of a part inside a part arrives as its Python name (jsonargparse 4.53).
-
-        So None is null there, too, where somebody types it.
-        """
-        if args is not None and len(args) == 1 and args[0].startswith("--") and args[0].endswith("=None"):
-            args = [args[0].removesuffix("None") + "null"]
-        return super().parse_args(args, *others, **options)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UsageError(one_sentence(message)) from ex
+    Args:
+        arguments: as typed.
+        before: what the run starts from, where it is not written yet.
+    """
+    check_configs(arguments)
+    check_named(arguments)
+    found = missing(without_overlays(arguments), before)
+    return in_front(found, spell_out(arguments, found)), found
 
 
 class TrainingCLI(LightningCLI):
@@ -114,17 +96,22 @@ class TrainingCLI(LightningCLI):
         attempt: is told how far the command came.
         arguments: in place of ``sys.argv``, which is for the processes of other ranks: they complete it themselves.
         found: the part of the config that was not written or typed (`lit_dcem.cli.completing`).
-        options: of LightningCLI.
     """
 
-    def __init__(self, attempt: Attempt, arguments: list[str], found: Tree, **options: Any) -> None:
+    def __init__(self, attempt: Attempt, arguments: list[str], found: Tree) -> None:
         self.attempt = attempt
         self.arguments = arguments
         self.found = found
         self.checkpoint: Checkpoint | None = None
         self.first_callbacks: list[Any] = []
         self.curves: Curves | None = None
-        super().__init__(**options)
+        super().__init__(
+            parser_class=Parser,
+            save_config_callback=ConfigFile,
+            # Ours is below; with Lightning's, optimizers hold the command line, and an averaged model copies it.
+            load_from_checkpoint_support=False,
+            trainer_defaults={"callbacks": [RandomStates(), History(), Monitors()], **TRAINER},
+        )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -138,11 +125,7 @@ class TrainingCLI(LightningCLI):
         """Do nothing: Lightning would let the checkpoint's arguments win over what the user typed."""
 
     def before_instantiate_classes(self) -> None:
-        config = self.config[self.config.subcommand]
-        for part in ("trainer", "model", "data"):
-            if not isinstance(config.get(part), Namespace):
-                raise UsageError(f"{part} must be a mapping of options, got {config.get(part)}.")
-        check_trainer(config.trainer)
+        config = self.checked_config()
         if config.ckpt_path == "last":
             config.ckpt_path = str(newest_checkpoint(config))
         if config.ckpt_path is not None:
@@ -152,6 +135,19 @@ class TrainingCLI(LightningCLI):
             self._prepare_run(config)
         else:
             self._only_measure(config)
+
+    def checked_config(self) -> Namespace:
+        """The config of the subcommand.
+
+        Raises:
+            UsageError: a part that is no mapping, or options of the Trainer that do not go together.
+        """
+        config = self.config[self.config.subcommand]
+        for part in ("trainer", "model", "data"):
+            if not isinstance(config.get(part), Namespace):
+                raise UsageError(f"{part} must be a mapping of options, got {config.get(part)}.")
+        check_trainer(config.trainer)
+        return config
 
     def _prepare_run(self, config: Any) -> None:
         """Have everything of the run in one folder."""

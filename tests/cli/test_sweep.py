@@ -17,8 +17,8 @@ import pytest
 import torch
 import yaml
 
+from lit_dcem.cli.sweep import checking, sweep
 from lit_dcem.cli.sweep import execution as module
-from lit_dcem.cli.sweep import sweep
 from lit_dcem.cli.sweep.backends import share_out
 from lit_dcem.cli.sweep.grid import plan, read_sweep
 from lit_dcem.cli.sweep.run import as_time
@@ -62,7 +62,7 @@ def save(run, costs, **more):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Replaces training; holds what was trained. Runs whose name contains ``fail`` fail."""
+    """Replaces training, and the check before it; holds what was trained. Runs whose name contains ``fail`` fail."""
     log, lock = [], threading.Lock()
 
     def execute(run, threads, limit):
@@ -76,6 +76,8 @@ def trained(monkeypatch):
 
     execute.fail, execute.ends, execute.log = "nothing", "done", log
     monkeypatch.setattr(module, "execute", execute)
+    monkeypatch.setattr(checking, "check_runs", lambda runs, metric: None)
+    monkeypatch.setattr(checking, "check_runs", lambda runs, metric: None)
     return execute
 
 
@@ -355,6 +357,7 @@ def test_an_interrupt_ends_the_processes(write, tmp_path, monkeypatch):
         return call([sys.executable, "-c", "import time; time.sleep(60)"], **options)
 
     monkeypatch.setattr(module, "_call", sleep)
+    monkeypatch.setattr(checking, "check_runs", lambda runs, metric: None)
     with pytest.raises(StoppedError, match="the same command resumes the sweep"):
         sweep(write(), tmp_path / "out", jobs=2)
     recorded = [json.loads(path.read_text())["status"] for path in sorted((tmp_path / "out").glob("*/result.json"))]

@@ -14,7 +14,7 @@ import torch
 import yaml
 from support.command_runs import assert_same_run, command
 
-from lit_dcem.cli.sweep import backends, execution, sweep
+from lit_dcem.cli.sweep import backends, checking, execution, sweep
 from lit_dcem.cli.sweep.grid import plan, read_sweep
 from lit_dcem.cli.sweep.process import TIMED_OUT
 from lit_dcem.cli.sweep.run import Evaluation, Run
@@ -48,7 +48,10 @@ def write(tmp_path):
 
 @pytest.fixture
 def done(monkeypatch):
-    """Replaces training and evaluation, which end as ``done.ends`` says of a name, else well; lists their names."""
+    """Replaces training and evaluation, which end as ``done.ends`` says of a name, else well; lists their names.
+
+    Nothing is checked before.
+    """
     names, ends = [], {}
 
     def execute(process, threads, limit):
@@ -67,6 +70,7 @@ def done(monkeypatch):
 
     execute.names, execute.ends = names, ends
     monkeypatch.setattr(execution, "execute", execute)
+    monkeypatch.setattr(checking, "check_runs", lambda runs, metric: None)
     return execute
 
 
@@ -262,6 +266,7 @@ def test_an_error_of_our_own_ends_the_sweep(write, tmp_path, monkeypatch, jobs):
         raise OSError("disk")
 
     monkeypatch.setattr(execution, "execute", execute)
+    monkeypatch.setattr(checking, "check_runs", lambda runs, metric: None)
     with pytest.raises(OSError, match="disk"):
         sweep(write(), tmp_path / "out", jobs=jobs)
 

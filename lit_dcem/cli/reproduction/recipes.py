@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lit_dcem.cli.sweep.grid import SEED, read_yaml
+from lit_dcem.cli.sweep.grid import read_yaml
+from lit_dcem.cli.sweep.phases import SEED
 from lit_dcem.files.shipped import shipped
 
 Content = dict[str, Any]

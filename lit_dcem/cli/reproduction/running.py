@@ -13,7 +13,8 @@ from lit_dcem.cli.figure import ALL, draw
 from lit_dcem.cli.reproduction.document import shown
 from lit_dcem.cli.reproduction.recipes import RECIPES, Content, Recipe, Study
 from lit_dcem.cli.sweep import sweep
-from lit_dcem.cli.sweep.grid import SEED, plan, read_sweep
+from lit_dcem.cli.sweep.grid import plan, read_sweep
+from lit_dcem.cli.sweep.phases import SEED
 from lit_dcem.cli.sweep.process import Process
 from lit_dcem.cli.sweep.run import Evaluation, Run
 from lit_dcem.errors import UsageError, require

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from lit_dcem.cli.sweep.phases import Phase, check_options, paths_of, read_chains
+from lit_dcem.cli.sweep.phases import SEED, Phase, check_options, paths_of, read_chains
 from lit_dcem.cli.sweep.process import FINISHED, Process, as_options
 from lit_dcem.cli.sweep.run import Evaluation, Run
 from lit_dcem.errors import UsageError
@@ -23,7 +23,6 @@ from lit_dcem.planet.data.environment_data import EVALUATION_SEEDS
 MAX_RUNS = 10_000
 MAX_NAME = 255
 """bytes in the name of a folder"""
-SEED = "seed_everything"
 KINDS = {"metric": str, "grid": dict, "mode": str, "arguments": dict, "evaluation": dict}
 """what a sweep file holds besides its configs or chains"""
 DEFAULTS: dict[str, Any] = {"mode": "min", "arguments": {}, "evaluation": {}}
@@ -101,16 +100,21 @@ def _check_measures(content: dict[str, Any], file: Path) -> None:
 def plan(sweep: Sweep, out: Path) -> list[Process]:
     """The processes of a sweep, in the order of its chains and grid; each is unchanged since it began."""
     processes: list[Process] = []
-    copies = [[_copies(phase, out) for phase in phases] for phases in sweep.chains]
-    for phases, configs in zip(sweep.chains, copies, strict=True):
+    for phases in sweep.chains:
+        configs = [_copies(phase, out) for phase in phases]
         for values in itertools.product(*sweep.grid.values()):
             point = dict(zip(sweep.grid, values, strict=True))
             processes += _chain(sweep, list(zip(phases, configs, strict=True)), point, out)
     _check(processes)
-    for path, config in (item for chain in copies for phase in chain for item in phase.items()):
-        with open_replacing(path) as file:  # a copy: who edits a config does not change the runs still to come
-            yaml.safe_dump(config, file, sort_keys=False)
     return processes
+
+
+def copy_configs(sweep: Sweep, out: Path) -> None:
+    """Write down the configs, so that who edits one does not change the runs still to come."""
+    for phase in itertools.chain.from_iterable(sweep.chains):
+        for path, config in _copies(phase, out).items():
+            with open_replacing(path) as file:
+                yaml.safe_dump(config, file, sort_keys=False)
 
 
 def _copies(phase: Phase, out: Path) -> dict[str, Any]:

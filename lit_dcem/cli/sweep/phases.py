@@ -13,6 +13,7 @@ from lit_dcem.cli.sweep.process import as_options
 from lit_dcem.errors import UsageError
 from lit_dcem.files.shipped import shipped_file
 
+SEED = "seed_everything"
 PARTS = {"configs": list, "starts": dict, "arguments": dict}
 """of a phase; all but the configs may be left out"""
 

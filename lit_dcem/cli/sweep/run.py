@@ -95,11 +95,15 @@ class Run(Process):
         left = [Timer(time).time_remaining() for time in times if time is not None]
         return math.inf if not left or left[-1] is None else left[-1]
 
+    def starts_now(self) -> dict[str, str]:
+        """Where it would begin now: options, and the paths that are their values; empty for a first phase."""
+        return {option: str(self.before.inside(path)) for option, path in self.starts.items()} if self.before else {}
+
     def _starts(self, begun: bool) -> dict[str, str]:
         """What it began with, even if the folder was moved since."""
         if self.before is None:
             return {}
-        now = {option: str(self.before.inside(path)) for option, path in self.starts.items()}
+        now = self.starts_now()
         starts = self.recorded().get("began_with", now) if begun else now
         self.record(self.recorded()["status"], began_with=starts)
         return starts

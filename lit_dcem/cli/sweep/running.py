@@ -15,9 +15,10 @@ import joblib
 from rich.console import Console
 from rich.progress import Progress
 
+from lit_dcem.cli.sweep import checking
 from lit_dcem.cli.sweep.backends import Chain, on_joblib, on_ray, ray_cores, share_out
 from lit_dcem.cli.sweep.execution import STOP
-from lit_dcem.cli.sweep.grid import Sweep, plan, read_sweep
+from lit_dcem.cli.sweep.grid import Sweep, copy_configs, plan, read_sweep
 from lit_dcem.cli.sweep.process import FINISHED, Process
 from lit_dcem.cli.sweep.run import Run
 from lit_dcem.cli.sweep.tables import summary, write_tables
@@ -61,6 +62,8 @@ def sweep(
     jobs = jobs or cores
     share = share_out(budget, jobs, len(chains))
     to_do = [process for chain in chains for process in chain if not process.is_done()]
+    checking.check_runs([run for chain in chains for run in chain if isinstance(run, Run)], content.metric)
+    copy_configs(content, folder.resolve())
     for process in to_do:
         process.record("waiting")
     work = (chains, jobs, max(1, min(cores // jobs, largest)), share)

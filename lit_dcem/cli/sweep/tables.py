@@ -12,7 +12,8 @@ from typing import Any
 
 from rich.table import Table
 
-from lit_dcem.cli.sweep.grid import SEED, Sweep
+from lit_dcem.cli.sweep.grid import Sweep
+from lit_dcem.cli.sweep.phases import SEED
 from lit_dcem.cli.sweep.process import ENDED, FINISHED, Process
 from lit_dcem.cli.sweep.run import BEST, Evaluation, Run
 from lit_dcem.errors import UsageError
