@@ -1,5 +1,10 @@
 """The exceptions of the command line."""
 
+import re
+
+WANTED = re.compile(r"tried to allocate ([\d.]+) ?(bytes|[KMGT]iB)", re.IGNORECASE)
+"""in what torch says on a CPU and on a GPU"""
+
 
 class UsageError(Exception):
     """Something the user typed cannot be done: one sentence, shown without a traceback, with exit code 2."""
@@ -22,8 +27,17 @@ def memory_error(error: BaseException) -> UsageError | None:
     """The one sentence for an exception that says that memory ran out, on whatever device; None for any other."""
     told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of a device
     if told or "can't allocate memory" in str(error):
-        return UsageError("The sizes must fit into memory, got some that do not.")
+        rule = "The sizes of the model, its batches and its searches must fit into memory"
+        return UsageError(f"{rule}, got {_wanted(str(error))}.")
     return None
+
+
+def _wanted(message: str) -> str:
+    found = WANTED.search(message)
+    if found is None:
+        return "some that do not"
+    size, unit = found.groups()
+    return f"a tensor of {f'{float(size) / 2**30:,.1f} GiB' if unit == 'bytes' else f'{size} {unit}'}"
 
 
 def require(holds: bool, rule: str, got: object) -> None:

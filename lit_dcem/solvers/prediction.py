@@ -177,7 +177,8 @@ def _for_candidates(state: State, count: int) -> State:
 def _check_shape(name: str, numbers: Tensor, shape: torch.Size) -> None:
     if isinstance(numbers, Tensor) and numbers.shape == shape:  # of each step, so write no message before it is needed
         return
-    rule = f"{name} of a model must return numbers of shape {list(shape)}, without a last dimension of its own"
+    must = f"{name} of a model must return numbers of shape {list(shape)}"
+    rule = f"{must}, for the {shape[0]} rows of the state, without a last dimension of its own"
     require(False, rule, _described(numbers))
 
 

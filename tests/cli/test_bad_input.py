@@ -1,6 +1,7 @@
 """Whatever is wrong with what was typed, it is said in one sentence, with exit code 2, and leaves no run folder."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -68,5 +69,6 @@ def test_a_run_that_outgrows_memory_keeps_its_checkpoint(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit) as stop:
         main(fit("regression", *more).arguments)
     assert stop.value.code == 2
-    assert "lit-dcem: The sizes must fit into memory, got some that do not.\n" in capsys.readouterr().err
+    said = "lit-dcem: The sizes of the model, its batches and its searches must fit into memory, got a tensor of "
+    assert re.search(said + r"[\d,.]+ GiB\.\n", capsys.readouterr().err)
     assert checkpoint.read_bytes() == whole

@@ -1,8 +1,10 @@
 """Messages of others, as the command line would print them, become one sentence of ours."""
 
 import pytest
+import torch
 
 from lit_dcem.cli.main import main
+from lit_dcem.errors import memory_error
 from lit_dcem.files.shipped import shipped
 from lit_dcem.training.messages import one_sentence
 
@@ -248,3 +250,16 @@ def test_the_reason_why_a_class_of_ones_own_cannot_be_imported_is_kept(tmp_path,
     with pytest.raises(SystemExit):
         main([*FIT, "--model.class_path=needs_more.Mine"])
     assert "got needs_more.Mine (No module named 'not_installed_anywhere')." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "got"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes."), "4.0 GiB"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ..."), "20.00 GiB"),
+        (MemoryError(), None),
+    ],
+)
+def test_memory_that_ran_out_is_told_with_the_size(error, got):
+    said = str(memory_error(error))
+    assert said.endswith(f", got a tensor of {got}." if got else ", got some that do not.")

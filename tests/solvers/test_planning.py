@@ -389,10 +389,16 @@ def test_shapes_that_do_not_fit_are_refused():
         def reward(self, state, action):
             return super().reward(state, action).unsqueeze(-1)
 
+    class Still(Linear):
+        def reward(self, state, action):
+            return -state.square().sum(-1)
+
     planner = Planner(Linear(), CEM, 4, 1)
     memory = planner(STATE).memory
     with pytest.raises(ValueError, match=r"reward of a model must return numbers of shape \[3, 60\]"):
         Planner(Column(), CEM, 4, 1)(STATE)
+    with pytest.raises(ValueError, match=r"shape \[2, 60\], for the 2 rows of the state, .* got \[2"):
+        Planner(Still(), CEM, 4, 1)(STATE[0])  # a state alone, without a batch of one
     with pytest.raises(ValueError, match="memory must be of a plan for the same 2 problems"):
         planner(STATE[:2], memory)
     with pytest.raises(ValueError, match="proposals must be"):
