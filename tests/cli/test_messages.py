@@ -255,7 +255,7 @@ def test_the_reason_why_a_class_of_ones_own_cannot_be_imported_is_kept(tmp_path,
 @pytest.mark.parametrize(
     ("error", "got"),
     [
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes."), "4.0 GiB"),
+        (RuntimeError("can't allocate memory: you tried to allocate 4294967296 bytes."), "4.0 GiB"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ..."), "20.00 GiB"),
         (MemoryError(), None),
     ],
