@@ -36,7 +36,6 @@ from lit_dcem.training.checkpoint import Checkpoint as Checkpoint
 
 # Subclass, and name the subclass in a config.
 from lit_dcem.cartpole.planners import CartpolePlanner as CartpolePlanner
-from lit_dcem.envs.policy import Policy as Policy
 from lit_dcem.planet.planning.planner import ModelPlanner as ModelPlanner
 from lit_dcem.solvers.solver import Solver as Solver
 
@@ -75,5 +74,6 @@ from lit_dcem.planet.phases.value_learning import ValueLearning as ValueLearning
 from lit_dcem.planet.planning.cem import CEMPlanner as CEMPlanner
 from lit_dcem.planet.planning.latent import LatentPlanner as LatentPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy as ModelPolicy
+from lit_dcem.envs.policy import Policy as Policy
 
 __version__: str

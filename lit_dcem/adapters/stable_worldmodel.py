@@ -21,7 +21,7 @@ from torch import Tensor
 from lit_dcem.solvers.options import require, whole_number
 from lit_dcem.solvers.search import Answer
 from lit_dcem.solvers.solver import Solver
-from lit_dcem.solvers.start import Start, solve
+from lit_dcem.solvers.start import Start, bounded, solve
 from lit_dcem.solvers.types import Bound, Objective, Solution
 
 Info = Mapping[str, Any]
@@ -95,9 +95,9 @@ class WorldModelSolver:
         self.n_envs, self.horizon = n_envs, config.horizon
         self.action_dim = int(torch.Size(action_space.shape[1:]).numel()) * config.action_block
         lower, upper = (_repeated(bound, config.action_block) for bound in self._bounds)
-        self.start = Start(self.horizon, self.action_dim, lower, upper, self._std)
-        bounded = self._solver.replace(**self.start.bounds) if self.start.bounds else self._solver
-        self.solver = bounded.with_horizon(self.horizon)
+        solver = bounded(self._solver, self.horizon, self.action_dim, lower, upper)
+        self.solver = solver.with_horizon(self.horizon)
+        self.start = Start(self.solver, self.horizon, self.action_dim, self._std)
 
     def __call__(self, info_dict: Info, init_action: Tensor | None = None) -> dict[str, Any]:
         return self.solve(info_dict, init_action)

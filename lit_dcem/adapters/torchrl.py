@@ -32,7 +32,7 @@ try:
     from torchrl.envs import EnvBase  # pyright: ignore[reportMissingImports]
     from torchrl.modules.planners.common import MPCPlannerBase  # pyright: ignore[reportMissingImports]
 except ImportError as error:
-    raise ImportError("lit_dcem.adapters.torchrl needs TorchRL: pip install 'lit-dcem[torchrl]'.") from error
+    raise ImportError("lit_dcem.adapters.torchrl needs TorchRL: pip install torchrl.") from error
 
 
 class Situation(NamedTuple):

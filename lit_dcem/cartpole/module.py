@@ -46,7 +46,8 @@ class CartpoleEmbedding(pl.LightningModule):
     - ``val/cost``: cost of the planned forces, averaged over states and solver seeds.
     - ``val/improvement``: ratio of ``val/cost`` to the expert's cost.
     - ``val/cost_paper``: measured as in the paper, at the mean of one search with 100 candidates, 10 elites and 10
-      iterations at the temperature of training (1 if the training solver is not `DCEM`).
+      iterations at the temperature of training (1 if the training solver is not `DCEM`); it begins with the
+      ``initial_std`` of this module.
     - ``val/cost_trained``: at the mean of the training solver's search.
     - ``val/cost_hard``: at the best point of the training solver's search at temperature 0, if it is `DCEM`.
 

@@ -50,6 +50,9 @@ class CartpoleStates(pl.LightningDataModule):
         seed: of the stream of states; by default torch's initial seed.
         ranges: half-widths around 0 of x [m], dx [m/s], th [rad] and w [rad/s] in training. Ranges wider than the
             paper's cover the states that a closed loop visits; validation and test always use the paper's.
+
+    Raises:
+        ValueError: an option out of range.
     """
 
     def __init__(

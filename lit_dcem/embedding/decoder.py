@@ -37,7 +37,7 @@ class ActionDecoder(nn.Module):
         num_layers: number of hidden layers (paper: 3).
         activation: "elu" (paper), "relu" or "tanh".
         init_scale: scale of the initial weights, alpha of figure 7.
-        bias: whether layers have a bias; without one, z = 0 decodes to the middle of the bounds.
+        bias: whether layers have a bias; without one, z = 0 decodes to the middle of the bounds (with no condition).
         lower: bound of every number, or one for each of the A (paper's cartpole: -100 and 100 N).
         upper: as ``lower``.
         condition_dim: size of the condition, a second input of the decoder; 0 for none (paper).

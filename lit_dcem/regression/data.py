@@ -26,6 +26,9 @@ class RegressionData(pl.LightningDataModule):
         updates_per_batch: consecutive updates on the same points (paper: 3).
         updates_per_epoch: length of an epoch, after which Lightning validates (paper: 100).
         seed: of the stream of points; by default torch's initial seed.
+
+    Raises:
+        ValueError: an option out of range.
     """
 
     def __init__(

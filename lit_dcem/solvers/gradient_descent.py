@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_dcem.solvers.iteration import as_bounds, best_of, clamped, evaluate
+from lit_dcem.solvers.iteration import Bounds, as_bounds, best_of, clamped, evaluate
 from lit_dcem.solvers.options import check_bounds, plain, require, whole_number
 from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
@@ -30,8 +30,8 @@ def unrolled_gd(
     .. math:: x_{t+1} = \mathrm{clamp}\left(x_t - \eta \nabla f(x_t),\ l,\ u\right), \qquad t = 0, \ldots, T - 1
 
     The outer derivative uses second derivatives of the objective, by torch's double backward. With gradients disabled,
-    the same steps are taken without a graph. Problems are independent of each other: ``best`` is NaN where no value is
-    finite, and every iterate after a NaN gradient is NaN.
+    the same steps are taken without a graph. Problems are independent of each other: a problem without a
+    finite value is NaN, and so is every iterate after a NaN gradient.
 
     Args:
         objective: maps candidates ``[B, N, D]`` to values ``[B, N]``; N is 1.
@@ -65,7 +65,7 @@ def unrolled_gd(
         point = clamped(point - lr * step, bounds)
     values.append(evaluate(objective, point.unsqueeze(1)).squeeze(1))
     points.append(point)
-    return _solution(points, values, trace)
+    return _solution(points, values, bounds, trace)
 
 
 class UnrolledGD(Solver):
@@ -149,13 +149,15 @@ def _gradient(objective: Objective, point: Tensor, differentiable: bool) -> tupl
     return (value if differentiable else value.detach()), gradient
 
 
-def _solution(points: list[Tensor], values: list[Tensor], trace: bool) -> Solution:
+def _solution(points: list[Tensor], values: list[Tensor], bounds: Bounds, trace: bool) -> Solution:
     best, best_value = best_of(torch.stack(points, 1), torch.stack(values, 1))
     is_finite = best_value.isfinite()
-    best, best_value = best.where(is_finite.unsqueeze(1), math.nan), best_value.where(is_finite, math.nan)
     zero = torch.zeros_like(points[-1])
     iterations = tuple(
         Iteration(point, zero, point.unsqueeze(1), value.unsqueeze(1), torch.ones_like(value).unsqueeze(1))
         for point, value in zip(points[:-1], values[:-1], strict=True)
     )
-    return Solution(points[-1], zero, values[-1], best, best_value, iterations if trace else None)
+    mean, std, best = (each.where(is_finite.unsqueeze(1), math.nan) for each in (points[-1], zero, best))
+    value, best_value = (each.where(is_finite, math.nan) for each in (values[-1], best_value))
+    kept = {"trace": iterations if trace else None, "num_iterations": len(points) - 1, "bounds": bounds}
+    return Solution(mean, std, value, best, best_value, **kept)

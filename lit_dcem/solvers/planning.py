@@ -39,7 +39,7 @@ from lit_dcem.solvers.options import require, whole_number
 from lit_dcem.solvers.prediction import PlanningModel, Returns, Risk, State, batch_of
 from lit_dcem.solvers.search import Answer
 from lit_dcem.solvers.solver import Solver
-from lit_dcem.solvers.start import Start, solve
+from lit_dcem.solvers.start import Start, bounded, solve
 from lit_dcem.solvers.types import Bound, Objective, Solution
 
 
@@ -144,9 +144,8 @@ class Planner(nn.Module):
         if decoder is not None:
             check_decoder(decoder, self.knots, self.action_dim, proposals is not None)
         steps, size = (self.knots.num_knots, self.action_dim) if decoder is None else (1, decoder.latent_dim)
-        self.start = Start(steps, size, lower, upper, std)
-        bounded = solver.replace(**self.start.bounds) if self.start.bounds else solver
-        self.solver = bounded.with_horizon(steps)
+        self.solver = bounded(solver, steps, size, lower, upper).with_horizon(steps)
+        self.start = Start(self.solver, steps, size, std)
 
     def forward(self, state: State, memory: Memory | None = None, generator: torch.Generator | None = None) -> Plan:
         """Plan from states.

@@ -26,6 +26,9 @@ def mppi(temperature: float | Tensor = 1.0, **options: Any) -> Minimizer:
     Args:
         temperature: in the units of the objective; lower is greedier.
         options: of `Minimizer`; by default one iteration.
+
+    Raises:
+        ValueError: a temperature that is not positive, or an option of `Minimizer` out of range.
     """
     settings = {"num_iterations": 1, "standardize": False, "distribution": Gaussian(fixed_std=True)}
     return Minimizer(**{**settings, "weighting": Softmax(temperature), **options})
@@ -75,9 +78,11 @@ def cma(dim: int, num_evaluations: int = 10_000, population: float = 1.0, **opti
         options: of `Minimizer`.
 
     Raises:
-        ValueError: a population of fewer than 2 candidates, or of more than ``num_evaluations``.
+        ValueError: no dimension, a population of fewer than 2 candidates, or of more than ``num_evaluations``.
     """
-    size = int(population * (4 + int(3 * math.log(whole_number("dim", dim)))))
+    dim = whole_number("dim", dim)
+    require(dim >= 1, "dim must be at least 1", dim)
+    size = int(population * (4 + int(3 * math.log(dim))))
     require(size >= 2, "cma needs at least 2 candidates in an iteration", size)
     require(
         size <= num_evaluations, "candidates of an iteration must be at most num_evaluations", size, num_evaluations

@@ -13,16 +13,37 @@ from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Bound, Objective, Solution
 
 
-class Start(nn.Module):
-    """The first distribution of searches over K knots of A numbers, and the bounds of all their points.
+def bounded(solver: Solver, num_knots: int, action_dim: int, lower: Bound, upper: Bound) -> Solver:
+    """The solver, with bounds for points of K knots of A numbers.
 
     Args:
+        solver: whose own bound stays where none is given.
         num_knots: K.
         action_dim: A.
         lower: bound of each knot, a number or A numbers; None for that of the solver.
         upper: as ``lower``, and above it.
+
+    Raises:
+        ValueError: numbers that do not fit or are out of range.
+    """
+    check_bounds(lower, upper)
+    given = {name: bound for name, bound in (("lower", lower), ("upper", upper)) if bound is not None}
+    shape, fitting = (num_knots, action_dim), [action_dim]
+    changes = {name: _plainest(_expanded(name, bound, shape, fitting)) for name, bound in given.items()}
+    return solver.replace(**changes) if changes else solver
+
+
+class Start(nn.Module):
+    """The first distribution of searches over K knots of A numbers.
+
+    Their mean is the middle of the solver's bounds, or 0 where it does not have both, or has others for each problem.
+
+    Args:
+        solver: searches.
+        num_knots: K.
+        action_dim: A.
         std: first standard deviation, a number or numbers that broadcast against ``[K, A]``; by default half the
-            distance between the bounds, or 1 where there are none.
+            distance between the bounds, or 1 where the mean is 0 for want of them.
 
     Raises:
         ValueError: numbers that do not fit or are out of range.
@@ -31,18 +52,10 @@ class Start(nn.Module):
     mean: Float[Tensor, " dim"]
     std: Float[Tensor, " dim"]
 
-    def __init__(
-        self, num_knots: int, action_dim: int, lower: Bound = None, upper: Bound = None, std: Bound = None
-    ) -> None:
+    def __init__(self, solver: Solver, num_knots: int, action_dim: int, std: Bound = None) -> None:
         super().__init__()
-        check_bounds(lower, upper)
         shape = num_knots, action_dim
-        low, high = (
-            _expanded(name, infinity if bound is None else bound, shape, [action_dim])
-            for name, bound, infinity in (("lower", lower, -math.inf), ("upper", upper, math.inf))
-        )
-        self.bounds = {} if lower is None and upper is None else {"lower": _plainest(low), "upper": _plainest(high)}
-        """options of a solver"""
+        low, high = (_limit(solver, num_knots * action_dim, infinity) for infinity in (-math.inf, math.inf))
         has_both = (high - low).isfinite()
         middle, half = (
             torch.where(has_both, both / 2, other) for both, other in ((high + low, 0.0), (high - low, 1.0))
@@ -51,6 +64,17 @@ class Start(nn.Module):
         require(bool(((stds > 0) & stds.isfinite()).all()), "std must be positive and finite", plain(std))
         self.register_buffer("mean", middle, persistent=False)
         self.register_buffer("std", stds, persistent=False)
+
+
+@torch.no_grad()
+def _limit(solver: Solver, dim: int, infinity: float) -> Float[Tensor, " dim"]:
+    """A solver's bound on the side of an infinity; that infinity where there is none, or one for each problem."""
+    farthest = torch.full((1, dim), infinity, dtype=torch.float64)
+    try:
+        limit = solver.clamp(farthest)
+    except ValueError:  # they are for several problems
+        limit = farthest
+    return (limit if limit.shape == farthest.shape else farthest)[0]
 
 
 def solve(

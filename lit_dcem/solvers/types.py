@@ -37,7 +37,8 @@ class Iteration:
     weights: Float[Tensor, "*batch candidates"]
     """weight of each candidate in the refit: 0 or 1 at ``temperature=0``, 0 for a broken one
 
-    The weights sum to ``num_elites``, or to the number of candidates that are not broken if there are fewer.
+    Those of DCEM and CEM sum to ``num_elites``, or to the number of candidates that are not broken if there are fewer;
+    those of a softmax to 1; those of CMA may be negative.
     """
 
 

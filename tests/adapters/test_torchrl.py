@@ -16,7 +16,7 @@ def test_a_missing_package_is_named(monkeypatch):
     for name in ("torchrl", "tensordict"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "lit_dcem.adapters.torchrl", raising=False)
-    with pytest.raises(ImportError, match=r"needs TorchRL: pip install 'lit-dcem\[torchrl\]'\."):
+    with pytest.raises(ImportError, match=r"needs TorchRL: pip install torchrl\."):
         __import__("lit_dcem.adapters.torchrl")
 
 

@@ -233,6 +233,7 @@ def test_one_graph_without_breaks(distribution: Distribution) -> None:
         (lambda: FullGaussian(momentum=1.0), "momentum must be at least 0 and below 1, got 1.0."),
         (lambda: FullGaussian(min_std=-1.0), "min_std must be at least 0 and finite, got -1.0."),
         (lambda: cma(10, 5), "candidates of an iteration must be at most num_evaluations, got 10 and 5."),
+        (lambda: cma(0), "dim must be at least 1, got 0."),
         (lambda: cma(10, population=0.1), "cma needs at least 2 candidates in an iteration, got 1."),
         (lambda: CMA(restart_below=1.0), r"restart_below must be at least 0 and below 1, got 1.0."),
     ],

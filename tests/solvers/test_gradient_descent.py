@@ -114,6 +114,18 @@ def test_the_best_point_is_finite_where_descent_diverges() -> None:
     assert solution.best.isfinite().all()
 
 
+def test_a_solution_says_how_it_was_found() -> None:
+    """Steps, bounds, and NaN in all of it for a problem without a finite value, as the other solvers do."""
+    shift = torch.tensor([[0.0], [float("nan")]], dtype=torch.float64)
+    options = {"num_steps": 8, "lr": 0.25, "lower": -1.0, "upper": 3.0}
+    solution = unrolled_gd(lambda x: x.sum(-1) + shift, START[:2] * 0, **options)
+    assert solution.num_iterations == 8 and solution.bounds == (-1.0, 3.0)
+    assert solution.at_bound.tolist() == [[True, True], [False, False]]
+    for name in ("mean", "std", "value", "best", "best_value"):
+        first, second = getattr(solution, name)
+        assert first.isfinite().all() and second.isnan().all()
+
+
 def test_module_is_the_function() -> None:
     solver = UnrolledGD(num_steps=3, lr=0.2)
     assert torch.equal(solver(wavy(TARGET), START).mean, unrolled_gd(wavy(TARGET), START, num_steps=3, lr=0.2).mean)

@@ -291,6 +291,29 @@ def test_kept_plans_are_never_worse_than_the_rest_of_the_last():
     assert (planner(state, bad).actions.abs() < 10).all()
 
 
+@pytest.mark.parametrize(
+    ("own", "given", "mean", "std", "bounds"),
+    [
+        ({"lower": 0.0, "upper": 10.0}, {}, 5.0, 5.0, (0.0, 10.0)),
+        ({"lower": -1.0, "upper": 1.0}, {"lower": -0.5}, 0.25, 0.75, (-0.5, 1.0)),
+        ({"upper": 1.0}, {}, 0.0, 1.0, (None, 1.0)),
+        ({"upper": [1.0, 3.0, 5.0, 7.0]}, {"lower": -1.0}, [0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0], None),
+        ({"upper": torch.ones(3, 4), "lower": torch.zeros(3, 4)}, {}, 0.0, 1.0, None),
+    ],
+)
+@pytest.mark.parametrize("kind", [DCEM, UnrolledGD])
+def test_bounds_that_are_not_given_are_those_of_the_solver(kind, own, given, mean, std, bounds):
+    """The first candidates, too, lie between them; a bound for each problem leaves them at 0, with 1."""
+    planner = Planner(Linear(), kind(**own, trace=True), 4, 1, **given)
+    solution = planner(STATE).solution
+    start = solution.trace[0]
+    assert_close(start.mean, torch.tensor(mean).double().expand(3, 4))
+    if kind is DCEM:
+        assert_close(start.std, torch.tensor(std).double().expand(3, 4))
+    if bounds is not None:
+        assert solution.bounds == bounds
+
+
 def test_first_std_may_differ_between_steps_and_dimensions():
     std = torch.tensor([[0.1, 1.0], [0.2, 2.0], [0.3, 3.0]])
 

@@ -114,7 +114,7 @@ def ray_cores() -> tuple[int, int]:
     try:
         import ray  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UsageError("The backend ray must be installed, got none: pip install 'lit-dcem[ray]'.") from None
+        raise UsageError("The backend ray must be installed, got none: pip install 'ray[default]'.") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return sum(cores), max(cores)

@@ -36,7 +36,7 @@ class PlanetPhase1(Planet):
             clipped separately. Without it the value does not change.
 
     Raises:
-        ValueError: ``value_learning`` for a planner without a value.
+        ValueError: ``value_learning`` for a planner without a value, or a value of other sizes than the world model's.
     """
 
     metrics = (*Planet.metrics, *MODEL_METRICS)

@@ -56,7 +56,7 @@ class PlanetPhase3(LearnedPolicy):
             iterations (or ``grad_iterations`` of them). At temperature 0 they reach the decoder at the answer alone.
         policy_gradient: value network and losses.
         tuned: what learns, of "decoder", "reward" (head) and "transition" (of the RSSM), each with options of the
-            optimizer (paper: lr 1e-4 or 1e-5).
+            optimizer (paper: lr 1e-4 or 1e-5); by default the decoder alone.
         value_options: of the optimizer for the value network.
         start: checkpoint, exported or not, to begin with: of `PlanetPhase2`, or of `PlanetPhase3` or `PlanetJoint`,
             for their value network, too. If the planner of phase 2 has learned a value, the value network begins as
