@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean, median
 
 import pytest
+import torch
+import yaml
 
 ROOT = Path(__file__).parents[1]
 TABLES = ["README.md", "docs/results/planet.md"]
@@ -104,3 +106,37 @@ def test_seeds_of_the_small_task_are_as_far_from_full_cem_as_the_readme_says():
     (line,) = [line for line in lines("README.md") if "three seeds are" in line]
     said = re.findall(r"(\d+) (above|below)", line)
     assert said == [(f"{abs(gap):.0f}", "above" if gap > 0 else "below") for gap in apart]
+
+
+def main_job():
+    return yaml.safe_load((ROOT / "configs/cartpole.yaml").read_text())
+
+
+def test_the_main_job_learns_through_dcem_and_plans_with_cem():
+    model = main_job()["model"]["init_args"]
+    plans, learns = (model[name]["init_args"] for name in ("solver", "training_solver"))
+    assert learns["temperature"] == 1 and plans["temperature"] == 0
+    assert "learns, through DCEM, a latent space" in (text := (ROOT / "README.md").read_text())
+    assert "in which CEM then plans" in text
+    assert (learns["num_candidates"], learns["num_iterations"]) == (100, 2)
+    assert (sum(plans["num_candidates"]), plans["num_iterations"]) == (999, 10)
+
+
+def test_the_rate_of_a_longer_run_is_as_resuming_says():
+    """The cosine goes on after its end."""
+    config = main_job()
+    rate, end = config["model"]["init_args"]["optimizer"]["init_args"]["lr"], config["trainer"]["max_epochs"]
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, **config["model"]["init_args"]["lr_scheduler"]["init_args"]
+    )
+    rates = {}
+    for epoch in range(1, 41):
+        optimizer.step()
+        schedule.step()
+        rates[epoch] = schedule.get_last_lr()[0]
+    said = re.search(r"from (\S+) at epoch (\d+) to (\S+) at epoch (\d+)", (ROOT / "docs/resuming.md").read_text())
+    first, at_first, last, at_last = said.groups()
+    assert int(at_first) == end and rates[end] == pytest.approx(float(first), rel=0.05)
+    assert rates[int(at_last)] == pytest.approx(float(last.rstrip(".")), rel=0.05)
+    assert f"--trainer.max_epochs {at_last}" in (ROOT / "docs/resuming.md").read_text()
