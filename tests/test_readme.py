@@ -140,3 +140,30 @@ def test_the_rate_of_a_longer_run_is_as_resuming_says():
     assert int(at_first) == end and rates[end] == pytest.approx(float(first), rel=0.05)
     assert rates[int(at_last)] == pytest.approx(float(last.rstrip(".")), rel=0.05)
     assert f"--trainer.max_epochs {at_last}" in (ROOT / "docs/resuming.md").read_text()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_example_finds_the_gradient_of_the_minimisers(seed):
+    """Against the minimisers on a fine grid, and their derivative by the implicit function theorem."""
+    torch.manual_seed(seed)
+    code = next(block for block in (ROOT / "README.md").read_text().split("```python\n") if "import dcem" in block)
+    names: dict = {}
+    exec(code.partition("```")[0], names)
+    theta = names["theta"]
+    x = torch.linspace(-3, 3, 600_001, dtype=torch.float64)
+    where = theta.detach().double().reshape(-1, 1)
+    best = x[((x - where) ** 2 + torch.cos(5 * x)).argmin(1)]
+    assert (names["solution"].mean.flatten() - best).abs().max() < 0.01
+    exact = 2 / (2 - 25 * torch.cos(5 * best))
+    torch.testing.assert_close(theta.grad.double().flatten(), exact, rtol=0.05, atol=0)
+
+
+def test_how_many_are_ahead_of_us_is_counted():
+    rows = [line.strip("|").split("|") for line in lines("README.md")]
+    theirs = [row for row in rows if row[0].startswith(tuple(f" {name} (" for name in ALGORITHMS))]
+    (own,) = (row for row in rows if row[0].startswith(" lit-dcem, CEM in the model"))
+    ahead = [[float(row[i].strip(" *")) - float(own[i].split()[0]) for row in theirs] for i in (1, 2, 3)]
+    counts = [sum(lead > 0 for lead in column) for column in ahead]
+    assert counts == [6, 5, 5] and max(*ahead[0], *ahead[1]) == 211
+    said = "six of the eight are ahead of us at 100k and five at 200k, by up to 211; on walker.walk five are ahead"
+    assert all(said in (ROOT / document).read_text() for document in TABLES)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lit_dcem.errors import StoppedError, UsageError, memory_error
-from lit_dcem.files.replacing import disk_error
+from lit_dcem.files.replacing import WriteError, disk_error
 from lit_dcem.planet.data.replay import FILE
 from lit_dcem.training.last_checkpoint import LastCheckpoint
 from lit_dcem.training.messages import one_sentence
@@ -47,8 +47,8 @@ class Attempt:
             raise
         except KeyboardInterrupt:
             raise self._stopped(130) from None
-        except UsageError:
-            self._clear()
+        except UsageError as error:
+            self._clear(useless=isinstance(error, WriteError) and self._has_saved_nothing)
             raise
         except Exception as error:
             if (full := disk_error(error)) is not None:

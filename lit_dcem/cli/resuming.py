@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import Namespace, dict_to_namespace
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from lit_dcem.cli.configs import class_of, leaves
+from lit_dcem.cli.configs import class_of
 from lit_dcem.cli.defaults import LOGGER
 from lit_dcem.errors import UsageError, require
 from lit_dcem.training.checkpoint import Checkpoint, Config
@@ -138,14 +138,34 @@ def check_same_run(before: Config, config: Mapping[str, Any], folder: Path) -> N
         began, now = theirs.get("_class_path"), ours.get("class_path")
         if "_class_path" in theirs and began != now:
             raise UsageError(f"A run must be resumed with the {part} that it began with, {began}, got {now}.")
-        _check_same(dict(leaves(theirs)), dict(leaves(ours.get("init_args") or {})), KEPT[part])
+        _check_same(theirs, ours.get("init_args") or {}, KEPT[part])
     _check_same(_recorded(folder), dict(config), ("seed_everything",))
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for key, value in before.items():
-        if key.split(".")[0] in names and key in now and now[key] != value:
-            raise UsageError(f"A run must be resumed with what it began with, {key} {value}, got {now[key]}.")
+    for name in names:
+        if name in before and name in now:  # what an earlier version did not know is as that version had it
+            for key, was, given in _differing(name, before[name], now[name]):
+                raise UsageError(f"A run must be resumed with what it began with, {key} {was}, got {given}.")
+
+
+def _differing(key: str, before: Any, now: Any, of_class: bool = False) -> Iterator[tuple[str, Any, Any]]:
+    """Names and values of options that differ."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in {**before, **now}:
+            if name in before and name in now:
+                yield from _differing(f"{key}.{name}", before[name], now[name], name == "init_args")
+            elif not of_class:  # another version of a class may have other options
+                yield f"{key}.{name}", before.get(name), now.get(name)
+    elif _short(before) != _short(now):
+        yield key, _short(before), _short(now)
+
+
+def _short(value: Any) -> Any:
+    """A part by its class, an empty mapping as None and a tuple as a list."""
+    if isinstance(value, Mapping):
+        return value.get("class_path", dict(value)) if value else None
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _recorded(folder: Path) -> dict[str, Any]:

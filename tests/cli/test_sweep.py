@@ -210,7 +210,7 @@ def test_more_jobs_than_runs_need_no_more_threads(write, trained, tmp_path, monk
 
 def test_ray_must_be_installed(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install 'lit-dcem\[ray\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'ray\[default\]'"):
         sweep(write(), backend="ray")
 
 

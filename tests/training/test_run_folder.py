@@ -13,8 +13,10 @@ import torch
 from support.command_runs import assert_same_run, command, folder, replay, scalars, typed
 
 from lit_dcem.cli.main import main
+from lit_dcem.cli.resuming import check_same_run
 from lit_dcem.errors import UsageError
 from lit_dcem.planet.data.collector import Collector
+from lit_dcem.training.checkpoint import Config
 from lit_dcem.training.run_folder import RunFolder, discard, folder_of, new_run, newest_run
 
 TWO_LOGGERS = """
@@ -138,14 +140,53 @@ CHANGES = {
     "cartpole": {
         "--model.init_args.optimizer.init_args.lr=0.123": "optimizer.init_args.lr 0.001, got 0.123.",
         "--seed_everything=5": "seed_everything 0, got 5.",
+        "--model.init_args.lr_scheduler=null": "CosineAnnealingLR, got None.",
         "--data=lit_dcem.RegressionData": "lit_dcem.CartpoleStates, got lit_dcem.RegressionData.",
     },
     "phase1": {
         "--data.init_args.num_envs=2": "num_envs 1, got 2.",
         "--data.init_args.env=cartpole-balance": "env cartpole-swingup, got cartpole-balance.",
         "--data.init_args.action_repeat=25": "action_repeat 8, got 25.",
+        '--data.init_args.env_options={"environment_kwargs": {"flat_observation": true}}': "env_options None, got {",
     },
 }
+
+
+SCHEDULE = {"class_path": "torch.optim.lr_scheduler.CosineAnnealingLR", "init_args": {"T_max": 28}}
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "was", "now"),
+    [
+        ("model", "lr_scheduler", SCHEDULE, None),
+        ("model", "lr_scheduler", None, SCHEDULE),
+        ("data", "env_options", None, {"a": 1}),
+        ("data", "env_options", {"a": 1}, {"a": 1, "b": 2}),
+        ("data", "env_options", {"a": 1, "b": 2}, {"a": 1}),
+        ("model", "tuned", {"decoder": {}}, {"reward": {}}),
+        ("model", "decoder_options", {}, {"lr": 1.0}),
+        ("model", "optimizer", None, {"class_path": "torch.optim.Adam", "init_args": {"lr": 1.0}}),
+    ],
+)
+def test_options_that_come_or_go_are_refused(tmp_path, part, name, was, now):
+    other = "data" if part == "model" else "model"
+
+    def check(was, now):
+        check_same_run(
+            Config(**{part: {name: was}, other: {}}), {part: {"init_args": {name: now}}, other: {}}, tmp_path
+        )
+
+    with pytest.raises(UsageError, match=f"what it began with, {name}"):
+        check(was, now)
+    check(was, was)
+    check(None, {})
+
+
+def test_another_version_of_a_class_may_have_other_options(tmp_path):
+    """Such as an optimizer of torch with one more: its default is what it did before."""
+    old, new = ({"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1, **more}} for more in ({}, {"fused": False}))
+    for was, now in ((old, new), (new, old)):
+        check_same_run(Config({"optimizer": was}, {}), {"model": {"init_args": {"optimizer": now}}}, tmp_path)
 
 
 @pytest.mark.parametrize("experiment", ["cartpole", pytest.param("phase1", marks=pytest.mark.slow)])
