@@ -123,7 +123,7 @@ def test_the_main_job_learns_through_dcem_and_plans_with_cem():
 
 
 def test_the_rate_of_a_longer_run_is_as_resuming_says():
-    """The cosine goes on after its end."""
+    """Beyond T_max the rate of CosineAnnealingLR rises again."""
     config = main_job()
     rate, end = config["model"]["init_args"]["optimizer"]["init_args"]["lr"], config["trainer"]["max_epochs"]
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=rate)
@@ -138,7 +138,7 @@ def test_the_rate_of_a_longer_run_is_as_resuming_says():
     said = re.search(r"from (\S+) at epoch (\d+) to (\S+) at epoch (\d+)", (ROOT / "docs/resuming.md").read_text())
     first, at_first, last, at_last = said.groups()
     assert int(at_first) == end and rates[end] == pytest.approx(float(first), rel=0.05)
-    assert rates[int(at_last)] == pytest.approx(float(last.rstrip(".")), rel=0.05)
+    assert rates[int(at_last)] == pytest.approx(float(last), rel=0.05)
     assert f"--trainer.max_epochs {at_last}" in (ROOT / "docs/resuming.md").read_text()
 
 

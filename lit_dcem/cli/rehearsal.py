@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning import LightningModule
 
 from lit_dcem.cli.attempt import Attempt, in_plain_words
-from lit_dcem.cli.train import TrainingCLI, completed
+from lit_dcem.cli.train import TrainingCLI, completed, recorded
 from lit_dcem.errors import UsageError
 from lit_dcem.files.trust import reader
 from lit_dcem.training.checkpoint import DATA, MODEL, Checkpoint
@@ -18,7 +17,7 @@ class Rehearsal(TrainingCLI):
     """Builds model and data of a training as typed, and no more: no Trainer, no folder, no seed of this process.
 
     Args:
-        arguments: of ``fit``, with ``--ckpt_path`` for none.
+        arguments: configs and options of ``lit-dcem fit`` for a new run.
         before: the checkpoint that it starts from, where that is not written yet.
 
     Raises:
@@ -57,9 +56,5 @@ class Rehearsal(TrainingCLI):
 
     def checkpoint_at(self, path: Path) -> Checkpoint:
         """What the training will leave there, without weights."""
-        content = {MODEL: _config(self.config_dump["model"]), DATA: _config(self.config_dump["data"])}
-        return Checkpoint(path, content, reader(path))
-
-
-def _config(part: dict[str, Any]) -> dict[str, Any]:
-    return {"_class_path": part["class_path"], **part.get("init_args", {})}
+        model, data = (recorded(self.config_dump[part]) for part in ("model", "data"))
+        return Checkpoint(path, {MODEL: model, DATA: data}, reader(path))

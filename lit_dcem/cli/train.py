@@ -207,9 +207,7 @@ class TrainingCLI(LightningCLI):
                     callback.continue_logs(self.trainer)
         self._dump_config()
         for name, built in (("model", self.model), ("data", self.datamodule)):
-            given = self.config_dump[name]
-            origin = {"_class_path": given["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
-            built.save_hyperparameters({**origin, **given.get("init_args", {})}, logger=False)
+            built.save_hyperparameters(recorded(self.config_dump[name]), logger=False)
         if self.config.subcommand == "fit":
             remember(self.config_dump["model"], self.config_dump["data"], inherited=self.found)
 
@@ -228,6 +226,12 @@ class TrainingCLI(LightningCLI):
         if measured.is_file():
             said += [f"measure it: lit-dcem evaluate --checkpoint {_short(measured)}", "resume it: --ckpt_path last"]
         rank_zero_info(f"Done{'; ' * bool(said)}{'; '.join(said)}.")
+
+
+def recorded(part: Tree) -> Tree:
+    """What a checkpoint says of the config of a model or data."""
+    origin = {"_class_path": part["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
+    return {**origin, **part.get("init_args", {})}
 
 
 def _has_bar(callbacks: list[Any]) -> bool:

@@ -130,6 +130,13 @@ def test_bounds_hold_for_each_action_of_a_block():
     torch.testing.assert_close(actions, nearest, atol=0.02, rtol=0)
 
 
+def test_bounds_that_are_not_given_are_those_of_the_solver():
+    """One that is given leaves the other; searches begin in the middle."""
+    solver = configured(Reach(), CEM.replace(lower=-1.0, upper=1.0), lower=-0.5)
+    assert (solver.solver.options["lower"], solver.solver.options["upper"]) == (-0.5, 1.0)
+    torch.testing.assert_close(solver.start.mean, torch.full((16,), 0.25, dtype=torch.float64))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -1,6 +1,7 @@
 """The folder of a run: its own, whatever the logger; found again, moved, locked, and left alone by a refused start."""
 
 import csv
+import errno
 import os
 import shutil
 import signal
@@ -64,6 +65,27 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(here):
         new_run(here / "file")
     with pytest.raises(UsageError, match="needs a folder to write to, got"):
         new_run(here / "file" / "below")
+
+
+def test_a_full_disk_leaves_what_was_saved_and_no_empty_folder(here, capsys, monkeypatch):
+    def full(handle):
+        if "checkpoints" in os.readlink(f"/proc/self/fd/{handle}"):  # after the first updates
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert "No space left" in refused(capsys, *typed("cartpole", "--trainer.max_epochs=1"))
+    assert not list(here.rglob("version_*"))
+    main(typed("cartpole", "--trainer.max_epochs=1"))
+    last = folder("cartpole") / LAST
+    whole = last.read_bytes()
+    more = typed("cartpole", "--trainer.max_epochs=2", "--ckpt_path=last")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert "No space left" in refused(capsys, *more)
+    assert last.read_bytes() == whole
+    main(more)
+    assert torch.load(last, weights_only=True)["epoch"] == 2
 
 
 def test_a_folder_is_for_one_process_at_a_time(here):

@@ -109,12 +109,11 @@ def plan(sweep: Sweep, out: Path) -> list[Process]:
     return processes
 
 
-def copy_configs(sweep: Sweep, out: Path) -> None:
+def copy_configs(runs: list[Run]) -> None:
     """Write down the configs, so that who edits one does not change the runs still to come."""
-    for phase in itertools.chain.from_iterable(sweep.chains):
-        for path, config in _copies(phase, out).items():
-            with open_replacing(path) as file:
-                yaml.safe_dump(config, file, sort_keys=False)
+    for path, config in {path: config for run in runs for path, config in run.configs.items()}.items():
+        with open_replacing(path) as file:
+            yaml.safe_dump(config, file, sort_keys=False)
 
 
 def _copies(phase: Phase, out: Path) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def _run(
     parts |= {"starts": phase.starts} if phase.starts else {}
     settings = json.loads(json.dumps(parts, default=str))  # to compare with what was recorded
     chain = before.chain if before else name
-    return Run(out / name, chain, columns, settings, options, before, phase.starts)
+    return Run(out / name, chain, columns, settings, options, configs, before, phase.starts)
 
 
 def _as_name(text: str) -> str:

@@ -25,6 +25,8 @@ class Run(Process):
     """One point of the grid, in one phase of a chain if there are chains."""
 
     options: list[str]
+    configs: dict[str, Any]
+    """contents, by the paths of their copies, which the options name"""
     before: Run | None = None
     """the phase that must be done before this one"""
     starts: dict[str, str] = field(default_factory=dict)

@@ -62,8 +62,9 @@ def sweep(
     jobs = jobs or cores
     share = share_out(budget, jobs, len(chains))
     to_do = [process for chain in chains for process in chain if not process.is_done()]
-    checking.check_runs([run for chain in chains for run in chain if isinstance(run, Run)], content.metric)
-    copy_configs(content, folder.resolve())
+    runs = [run for chain in chains for run in chain if isinstance(run, Run)]
+    checking.check_runs(runs, content.metric)
+    copy_configs(runs)
     for process in to_do:
         process.record("waiting")
     work = (chains, jobs, max(1, min(cores // jobs, largest)), share)
