@@ -15,7 +15,7 @@ from lit_dcem.cli.defaults import LOGGER
 from lit_dcem.errors import UsageError, require
 from lit_dcem.training.checkpoint import Checkpoint, Config
 from lit_dcem.training.log_positions import KEY
-from lit_dcem.training.run_folder import newest_run
+from lit_dcem.training.run_folder import newest_run, runs_after
 
 RUNS = "runs"
 NAMES = ("project", "experiment_name", "name")
@@ -91,12 +91,15 @@ def newest_checkpoint(config: Namespace) -> Path:
     """The last checkpoint of a config's newest run.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none; that of an older run would continue what the user does not mean.
     """
     folder = runs_folder(config)
     newest = newest_run(folder)
     if newest is None:
         raise UsageError(f"--ckpt_path last needs a run to resume, got no last.ckpt in {folder}.")
+    if later := runs_after(newest):
+        rule = "--ckpt_path last resumes the newest run, which must have a last.ckpt"
+        raise UsageError(f"{rule}, got {later[-1]}; to resume an older one: --ckpt_path {newest}.")
     return newest
 
 

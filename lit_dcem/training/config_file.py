@@ -10,12 +10,17 @@ from lit_dcem.training.run_folder import run_folder
 
 
 class ConfigFile(SaveConfigCallback):
-    """Writes ``config.yaml`` to the folder of the run; one that is killed meanwhile leaves the old one whole."""
+    """Writes ``config.yaml`` to the folder of the run; one that is killed meanwhile leaves the old one whole.
+
+    The file makes the run again, from the start: it does not state what was resumed.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         folder = run_folder(trainer)  # every rank has to ask
         if trainer.is_global_zero and not self.already_saved:
+            config = self.config.clone()
+            config.ckpt_path = None
             with open_replacing(folder / self.config_filename) as file:
                 # Parsing has validated it; to do so again costs more than to write it.
-                file.write(self.parser.dump(self.config, skip_none=False, skip_validation=True))
+                file.write(self.parser.dump(config, skip_none=False, skip_validation=True))
         self.already_saved = True

@@ -32,6 +32,13 @@ def newest_run(folder: Path) -> Path | None:
     return max(found, key=lambda path: _number(path.parents[1]), default=None)
 
 
+def runs_after(checkpoint: Path) -> list[Path]:
+    """The runs that began in the same folder after the one that wrote a ``last.ckpt``, from old to new."""
+    run = checkpoint.parents[1]
+    versions = sorted(run.parent.glob("version_*"), key=_number)
+    return [path for path in versions if _number(path) > _number(run) and (path / LOCK).exists()]
+
+
 def new_run(folder: Path) -> Path:
     """Make the next ``version_N`` in a folder. Processes that call this at the same time get different ones.
 

@@ -36,6 +36,9 @@ def epoch_by_epoch(tmp_path, monkeypatch, experiment, epochs):
 
 def test_resumed_after_an_epoch_is_the_same_as_straight(tmp_path, monkeypatch):
     epoch_by_epoch(tmp_path, monkeypatch, "cartpole", 2)  # all experiments, below
+    resumed = folder("cartpole")
+    main(["fit", "--config", str(resumed / "config.yaml")])  # from the start
+    assert_same_run(resumed, folder("cartpole", version=1))
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import pytorch_lightning as pl
+from jsonargparse import Namespace
 
 from lit_dcem.errors import UsageError
 from lit_dcem.training.config_file import ConfigFile
@@ -14,12 +15,13 @@ class Parsed:
 
     def dump(self, config, skip_none, skip_validation):
         assert not skip_none and skip_validation
-        return f"seed: {config}\n"
+        assert config.ckpt_path is None
+        return f"seed: {config.seed}\n"
 
 
 def start(folder, seed):
     trainer = pl.Trainer(default_root_dir=folder, logger=False, enable_checkpointing=False, accelerator="cpu")
-    ConfigFile(Parsed(), seed).setup(trainer, None, "fit")
+    ConfigFile(Parsed(), Namespace(seed=seed, ckpt_path="last")).setup(trainer, None, "fit")
 
 
 def test_the_old_config_is_whole_until_the_new_one_is_there(tmp_path, monkeypatch):

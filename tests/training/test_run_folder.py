@@ -59,6 +59,18 @@ def test_runs_are_numbered_and_the_newest_is_the_last_with_a_checkpoint(here):
     assert new_run(here / "runs").name == "version_11"
 
 
+def test_last_does_not_pass_over_a_run_that_was_killed_before_its_first_checkpoint(here, capsys):
+    main(typed("cartpole", "--trainer.max_epochs=1"))
+    first, killed = folder("cartpole"), new_run(folder("cartpole").parent)
+    RunFolder(killed).release()  # as far as a run comes before its first epoch
+    more = ("--trainer.max_epochs=2", "--ckpt_path")
+    says = refused(capsys, *typed("cartpole", *more, "last"))
+    assert says.endswith(f"got {killed}; to resume an older one: --ckpt_path {first / LAST}.")
+    main(typed("cartpole", *more, str(first / LAST)))
+    discard(killed)
+    main(typed("cartpole", "--trainer.max_epochs=3", "--ckpt_path=last"))
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(here):
     (here / "file").touch()
     with pytest.raises(UsageError, match="needs a folder to write to, got"):
