@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.solvers.iterates import LastIterates
+from lit_dcem.solvers.ranking import rank_finite
 from lit_dcem.solvers.types import Objective, Solution
 
 
@@ -22,6 +23,7 @@ class EmbeddingLoss:
     .. math:: \mathrm{loss} = \frac{1}{a + b + e} \left(a\, C(\hat z) + b\, C(z_\mathrm{best}) +
         \frac{e}{|E|} \sum_{z \in E} C(z)\right)
 
+    A candidate whose cost is NaN or infinite is no elite; the best point takes the place of those that are missing.
     Gradients reach the objective's parameters at each of these points. For the answer they also pass through the
     search, if it has a graph; the best candidate and the elites are constants. The answer alone trains the decoder at
     one point; the elites train it along the whole search.
@@ -78,6 +80,7 @@ class EmbeddingLoss:
         elites = []
         for each in solution.trace:
             count = min(self.num_elites, each.values.shape[1])
-            index = each.values.topk(count, 1, largest=False).indices.unsqueeze(-1)
-            elites.append(each.candidates.gather(1, index.expand(-1, -1, each.candidates.shape[-1])))
+            scores, index = rank_finite(-each.values).topk(count, 1)
+            points = each.candidates.gather(1, index.unsqueeze(-1).expand(-1, -1, each.candidates.shape[-1]))
+            elites.append(torch.where(scores.isfinite().unsqueeze(-1), points, solution.best.unsqueeze(1)))
         return torch.cat(elites, 1)

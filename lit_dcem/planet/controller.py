@@ -164,11 +164,13 @@ class Controller:
             observation: the latest, as the environment gives it.
 
         Raises:
-            UsageError: an observation of another environment, or one that is not finite; the controller stays as it
-                was.
+            UsageError: an observation of another environment, or one that is not finite, or a plan that is not, since
+                no candidate has a finite return; the controller stays as it was.
         """
         observations = torch.from_numpy(self._checked(observation)).unsqueeze(0)
-        actions, self._state = self._policy(observations, self._action, self._first, self._state)
+        actions, state = self._policy(observations, self._action, self._first, self._state)
+        require(bool(actions.isfinite().all()), "A plan needs a candidate with a finite predicted return", "none")
+        self._state = state
         self._action, self._first = actions.cpu().float().clamp(-1, 1), torch.zeros(1, dtype=torch.bool)
         return self._own_units(self._action[0])
 

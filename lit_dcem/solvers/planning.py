@@ -37,6 +37,7 @@ from lit_dcem.solvers.decoding import Decoder, actions_of, check_decoder
 from lit_dcem.solvers.knots import Interpolation, Knots, later
 from lit_dcem.solvers.options import require, whole_number
 from lit_dcem.solvers.prediction import PlanningModel, Returns, Risk, State, batch_of
+from lit_dcem.solvers.ranking import finite_rows
 from lit_dcem.solvers.search import Answer
 from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.start import Start, bounded, solve
@@ -200,7 +201,7 @@ class Planner(nn.Module):
             require(memory.mean.shape == mean.shape, rule, list(memory.mean.shape))
         if memory is not None and self.warm_start:
             points = (memory.mean.to(like), memory.best.to(like))
-            mean, best = (torch.where(_is_finite(each), self._later(each), mean) for each in points)
+            mean, best = (torch.where(finite_rows(each)[:, None], self._later(each), mean) for each in points)
             known.append(best.unsqueeze(1))
         if self.proposals is not None:
             known.append(self.knots.points(self._proposed(state).to(like)))
@@ -216,7 +217,7 @@ class Planner(nn.Module):
 
     def _choose(self, state: State, plan: Tensor, value: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
         """The rest of the last plan and its return where that is higher; elsewhere the plan and its value."""
-        counts = _is_finite(rest.flatten(1)).squeeze(1)
+        counts = finite_rows(rest.flatten(1))
         rest = torch.where(counts[:, None, None], rest, plan)
         with torch.no_grad():
             ours, theirs = self.returns(state, torch.stack([plan, rest], 1).to(_like(state).dtype)).unbind(1)
@@ -228,7 +229,3 @@ def _like(state: State) -> Tensor:
     """A tensor with a row for each problem, of the device and the floating-point type of a state."""
     tensor = batch_of(state)
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
-
-
-def _is_finite(points: Float[Tensor, "batch dim"]) -> Bool[Tensor, "batch 1"]:
-    return points.isfinite().all(1, keepdim=True)

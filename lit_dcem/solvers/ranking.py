@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -23,6 +23,11 @@ def hard_top_k(scores: Float[Tensor, "*batch n"], k: int) -> Float[Tensor, "*bat
 def rank_finite(scores: Tensor) -> Tensor:
     """`scores` with every broken one (NaN or infinite) replaced by minus infinity."""
     return torch.nan_to_num(scores, nan=-math.inf, posinf=-math.inf, neginf=-math.inf)
+
+
+def finite_rows(rows: Float[Tensor, "batch n"]) -> Bool[Tensor, " batch"]:
+    """Where all numbers of a row are finite."""
+    return rows.isfinite().all(1)
 
 
 def nan_where_nothing_is_finite(rows: Tensor, best_scores: Tensor) -> Tensor:

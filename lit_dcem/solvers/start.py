@@ -36,14 +36,15 @@ def bounded(solver: Solver, num_knots: int, action_dim: int, lower: Bound, upper
 class Start(nn.Module):
     """The first distribution of searches over K knots of A numbers.
 
-    Their mean is the middle of the solver's bounds, or 0 where it does not have both, or has others for each problem.
+    Their mean is the middle of the solver's bounds. Where it does not have both, or has others for each problem, it is
+    0, or as near to 0 as a standard deviation between it and the bound allows.
 
     Args:
         solver: searches.
         num_knots: K.
         action_dim: A.
         std: first standard deviation, a number or numbers that broadcast against ``[K, A]``; by default half the
-            distance between the bounds, or 1 where the mean is 0 for want of them.
+            distance between the bounds, or 1 for want of them.
 
     Raises:
         ValueError: numbers that do not fit or are out of range.
@@ -62,7 +63,8 @@ class Start(nn.Module):
         )
         stds = half if std is None else _expanded("std", std, shape, shape)
         require(bool(((stds > 0) & stds.isfinite()).all()), "std must be positive and finite", plain(std))
-        self.register_buffer("mean", middle, persistent=False)
+        mean = torch.where(has_both, middle, middle.clamp(low + stds, high - stds))
+        self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", stds, persistent=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -41,13 +41,16 @@ def optimize(
     optimizer: OptimizerCallable,
     lr_scheduler: LRSchedulerCallable | None,
     monitor: str,
+    best: Literal["min", "max"] = "min",
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` returns for parameters, or groups of them.
 
-    A scheduler that waits for a plateau watches ``monitor``, unless it says itself what to watch.
+    A scheduler that waits for a plateau watches ``monitor``, of which the lowest or the highest is ``best``, unless it
+    says itself what to watch.
 
     Raises:
-        ValueError: a scheduler that would fail at its first step, which is an epoch away.
+        ValueError: a scheduler that would fail at its first step, which is an epoch away, or take what gets better for
+            a plateau.
     """
     built = optimizer(parameters)
     for group in (built.defaults, *built.param_groups):
@@ -58,6 +61,9 @@ def optimize(
     scheduler = lr_scheduler(built)
     if isinstance(scheduler, ReduceLROnPlateau):
         watched = getattr(scheduler, "monitor", monitor)  # of Lightning's subclass
+        if watched == monitor and scheduler.mode != best:
+            rule = f"lr_scheduler must have the mode {best}, in which {monitor} gets better"
+            raise ValueError(f"{rule}, got {scheduler.mode}.")
         return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "monitor": watched}}
     return {"optimizer": built, "lr_scheduler": scheduler}
 

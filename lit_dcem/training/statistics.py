@@ -34,7 +34,7 @@ def bootstrap_interval(values: Float[Tensor, " count"], num_resamples: int = 400
 def interquartile_mean_and_interval(
     seeds: Sequence[Sequence[float]], num_resamples: int = 2000
 ) -> tuple[float, tuple[float, float]]:
-    """Mean of the middle half of all episodes, and its 95% interval over seeds and episodes.
+    """Mean of the middle half of all episodes, and its 95% interval over seeds and episodes; all seeds count the same.
 
     A resample draws seeds with replacement, and from each as many episodes as the longest seed has, with replacement
     (percentile bootstrap, with noise of its own). With few seeds such intervals are too narrow (Agarwal et al.,
@@ -50,7 +50,8 @@ def interquartile_mean_and_interval(
     resamples = episodes[drawn, rng.integers(counts[drawn], size=(*drawn.shape[:2], counts.max()))]
     means = stats.trim_mean(resamples.reshape(num_resamples, -1), OUTSIDE, axis=1)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
-    return stats.trim_mean(np.concatenate(seeds), OUTSIDE).item(), (low, high)
+    stretched = [np.sort(seed)[np.arange(counts.max()) * len(seed) // counts.max()] for seed in seeds]
+    return stats.trim_mean(np.concatenate(stretched), OUTSIDE).item(), (low, high)
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

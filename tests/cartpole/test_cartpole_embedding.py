@@ -1,5 +1,6 @@
 """The cartpole experiment: gradients through the search, what it measures, and that it learns."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,20 @@ def test_loss_is_the_weighted_mean_of_its_parts():
     answer, best, elites = solution.value.mean(), solution.best_value.mean(), values.mean()
     loss = EmbeddingLoss(answer=0.5, best=2.0, elites=1.0, num_elites=4)(objective, solution)
     assert_close(loss, (0.5 * answer + 2 * best + elites) / 3.5)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_broken_candidates_are_no_elites(broken):
+    def objective(points):
+        costs = points.square().sum(-1)
+        return torch.where(points[..., 0] > -1.0, broken, costs) if searching else costs
+
+    searching = True
+    solver = DCEM(num_candidates=20, num_elites=4, num_iterations=3, temperature=0.0, trace=True)
+    solution = solver(objective, torch.zeros(2, 2), torch.ones(2, 2))  # a sixth of the first candidates are whole
+    searching = False
+    loss = EmbeddingLoss(answer=0.0, elites=1.0, num_elites=10)(objective, solution)
+    assert 1.0 < loss < 10.0
 
 
 def test_best_candidate_and_elites_are_taken_as_they_are():

@@ -13,7 +13,7 @@ from lit_dcem.cli.main import main
 from lit_dcem.envs.make import make
 from lit_dcem.envs.vector import VectorEnv
 from lit_dcem.planet import evaluate as evaluate_rollouts
-from lit_dcem.planet.data.environment_data import EVALUATION_SEEDS, EnvironmentData
+from lit_dcem.planet.data.environment_data import EVALUATION_SEEDS, TEST_SEED, VALIDATION_SEED, EnvironmentData
 from lit_dcem.planet.data.on_policy import OnPolicyRollouts
 from lit_dcem.planet.data.rollouts import Rollouts
 
@@ -128,9 +128,10 @@ def test_environments_with_seeds_are_those_that_would_be_alone():
 
 
 @pytest.mark.parametrize("kind", [Rollouts, OnPolicyRollouts])
-@pytest.mark.parametrize("seed", [EVALUATION_SEEDS[0], EVALUATION_SEEDS[-1]])
+@pytest.mark.parametrize("seed", [EVALUATION_SEEDS[0], EVALUATION_SEEDS[-1], VALIDATION_SEED, TEST_SEED])
 def test_no_training_has_a_seed_of_evaluations(kind, seed):
-    with pytest.raises(ValueError, match=rf"^seed must not be one of evaluations, 900001 to 1000000, got {seed}\.$"):
+    rule = "seed must not be one of evaluations, 900001 to 1000000, 1000003 and 1000033"
+    with pytest.raises(ValueError, match=rf"^{rule}, got {seed}\.$"):
         kind("cheetah-run", seed=seed)
     for near in (EVALUATION_SEEDS[0] - 1, EVALUATION_SEEDS[-1] + 1):
         assert kind("cheetah-run", seed=near).seed == near

@@ -192,6 +192,20 @@ def test_actions_are_of_the_seed_alone(checkpoint):
     assert not np.array_equal(other, actions)
 
 
+def test_a_plan_that_is_worth_nothing_finite_is_refused_and_the_controller_stays_as_it_was(checkpoint):
+    path = checkpoint("Pendulum-v1", 3, 1)
+    controller = load_controller(path)
+    observation, planner = np.array([1.0, 0.0, 0.0]), controller._policy.planner
+    controller.act(observation)
+    before = controller.plan.actions
+    planner.set_options(known_reward=lambda observations, actions: actions.sum(-1) * np.nan)
+    with pytest.raises(UsageError, match="a candidate with a finite predicted return, got none"):
+        controller.act(observation)
+    np.testing.assert_array_equal(controller.plan.actions, before)
+    planner.set_options(known_reward=None)
+    controller.act(observation)
+
+
 @pytest.mark.parametrize(
     ("env", "sizes", "observation", "rule"),
     [

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+import math
 import textwrap
 
 import pytest
@@ -168,6 +169,19 @@ def test_an_episode_that_begins_has_no_last_plan():
     plans = [{name: torch.full((2, 6), value) for name in ("mean", "best")} for value in (0.2, 0.9)]
     ours, others = (act(planner, model, belief, [False, True], plan)[0] for plan in plans)
     assert torch.equal(ours[1], others[1]) and not torch.equal(ours[0], others[0])
+
+
+@pytest.mark.parametrize("keep_plans", [False, True])
+def test_a_decision_without_a_finite_return_does_not_break_the_next(keep_plans):
+    def reward(observations, actions):
+        return actions.sum(-1) * (math.nan if broken else 1.0)
+
+    known = {"warm_start": True, "keep_plans": keep_plans, "known_reward": reward, "precision": "float32"}
+    planner = CEMPlanner(DCEM(num_candidates=20, num_elites=4, num_iterations=3, temperature=0.0), horizon=5, **known)
+    model, belief, plans = world_model(), some_belief(2), None
+    for broken in (False, True, False):
+        actions, plans = act(planner, model, belief, [plans is None] * 2, plans)
+        assert actions.isnan().all() if broken else (actions > 0).all()
 
 
 def test_a_plan_is_kept_while_no_new_one_promises_more():

@@ -45,6 +45,12 @@ def test_limits_of_lambda(gae_lambda, expected):
     assert advantages([1, 2, 3], [2, 4, 6], [4, 6, 8], discount=1.0, gae_lambda=gae_lambda) == expected
 
 
+def test_advantages_are_as_precise_as_what_they_are_made_of():
+    ones, never = torch.ones(200, dtype=torch.float64), torch.zeros(200, dtype=torch.bool)
+    found = ppo.generalized_advantages(ones, 0 * ones, 0 * ones, never, never, 0.99, 0.95)[0].item()
+    assert found == pytest.approx(sum((0.99 * 0.95) ** t for t in range(200)), abs=1e-10)
+
+
 def test_columns_are_independent():
     torch.manual_seed(0)
     given = [torch.randn(7, 3) for _ in range(3)] + [torch.rand(7, 3) < 0.2 for _ in range(2)]

@@ -125,6 +125,12 @@ def test_copies_follow_their_model_without_a_look_at_it(monkeypatch):
     assert all(map(torch.equal, copied.parameters(), model.double().parameters()))
 
 
+def test_another_model_has_a_copy_of_its_own():
+    copies = precision.ModelCopies()
+    models = [torch.nn.PReLU(), torch.nn.Linear(2, 1)]
+    assert [type(copies.of(model, torch.float64)) for model in models] == [type(model) for model in models]
+
+
 def test_phase_3_acts_in_the_precision_that_its_gradients_need():
     assert module(tuned=ALL).planner.options.precision == "float32"
     assert module().planner.options.precision == "auto"

@@ -330,6 +330,16 @@ def test_first_std_may_differ_between_steps_and_dimensions():
     assert_close(begin.mean, torch.tensor([0.0, 3.0] * 3).double().expand(3, 6))
 
 
+@pytest.mark.parametrize(("bounds", "optimum"), [({"lower": 5.0}, 6.5), ({"upper": -5.0}, -6.5)])
+def test_one_bound_leaves_room_to_search(bounds, optimum):
+    class To(Linear):
+        def reward(self, state, action):
+            return -(action - optimum).square().sum(-1)
+
+    plan = Planner(To(), CEM.replace(num_iterations=20), 3, 1, **bounds)(STATE)
+    assert_close(plan.actions, torch.full_like(plan.actions, optimum), atol=0.05, rtol=0)
+
+
 @pytest.mark.parametrize("solver", [CEM, UnrolledGD(num_steps=0)])
 def test_a_policy_can_propose_candidates(solver):
     optimum = Planner(Linear(), CEM.replace(num_iterations=30), 12, 1)(STATE, generator=seeded())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lit_dcem.training.optimizing import optimize
 
@@ -38,3 +39,14 @@ class Own(torch.optim.SGD):
 def test_somebodys_own_optimizer_is_taken():
     built = optimize(groups(clip=1.0), lambda params: Own(params, reach=0.2), None, "val/return")
     assert [group["lr"] for group in built.param_groups] == [0.1, 0.1]
+
+
+def test_a_plateau_of_returns_is_one_of_the_highest():
+    def plateau(mode):
+        return lambda optimizer: ReduceLROnPlateau(optimizer, mode=mode)
+
+    with pytest.raises(ValueError, match="must have the mode max, in which val/return gets better, got min"):
+        optimize(groups(), torch.optim.Adam, plateau("min"), "val/return", "max")
+    for mode, monitor in (("max", "val/return"), ("min", "val/cost")):
+        found = optimize(groups(), torch.optim.Adam, plateau(mode), monitor, mode)["lr_scheduler"]
+        assert found["monitor"] == monitor and found["scheduler"].mode == mode

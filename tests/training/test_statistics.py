@@ -27,6 +27,11 @@ def test_seeds_may_have_different_numbers_of_episodes():
     assert mean == low == 1.0 and 1 < high <= 3  # no draw but of what each has
 
 
+def test_every_seed_counts_the_same_however_many_episodes_it_has():
+    mean, (low, high) = interquartile_mean_and_interval([[0.0] * 1000, *([[100.0] * 10] * 9)])
+    assert mean == 100.0 and low <= mean <= high
+
+
 def test_the_interval_of_one_seed_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(1)
     found = [interquartile_mean_and_interval([rng.normal(size=60).tolist()])[1] for _ in range(400)]

@@ -149,9 +149,10 @@ class EnvironmentData(pl.LightningDataModule):
 
 
 def _of_training(seed: int) -> int:
-    if seed in EVALUATION_SEEDS:
+    if seed in EVALUATION_SEEDS or seed in (VALIDATION_SEED, TEST_SEED):
         first, last = EVALUATION_SEEDS[0], EVALUATION_SEEDS[-1]
-        raise ValueError(f"seed must not be one of evaluations, {first} to {last}, got {seed}.")
+        rule = f"seed must not be one of evaluations, {first} to {last}, {VALIDATION_SEED} and {TEST_SEED}"
+        raise ValueError(f"{rule}, got {seed}.")
     return seed
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 LEAST = 1e-3
-"""added to standard deviations, so that a constant can be divided by its own"""
+"""added to standard deviations, so that what hardly varies is not divided by next to nothing"""
 
 
 class ObservationScale(nn.Module):
@@ -38,7 +38,11 @@ class ObservationScale(nn.Module):
 
     @torch.no_grad()
     def fit(self, observations: Float[Tensor, "*batch observation"]) -> None:
-        """Set mean and standard deviation to those of the observations."""
+        """Set mean and standard deviation to those of the observations.
+
+        A number that is the same in all of them keeps its unit: what it does later may be of any size.
+        """
         rows = observations.flatten(0, -2)
         self.mean.copy_(rows.mean(0))
-        self.std.copy_(rows.std(0) + LEAST)
+        varies = rows.amax(0) > rows.amin(0)
+        self.std.copy_(torch.where(varies, rows.std(0) + LEAST, 1))

@@ -121,7 +121,7 @@ class PlanetJoint(LearnedPolicy):
         model, *horizon = self.model_learning.groups()
         value = {"params": self.policy_gradient.parameters(), **self.value_options}
         groups = [model, self.decoder_learning.group(), *horizon, value]
-        return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor)
 
     def _rollouts(self) -> JointRollouts:
         return data_of(self, JointRollouts)

@@ -69,7 +69,7 @@ class PlanetPhase1(Planet):
         return likelihood.total + value
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimize(self.model_learning.groups(), self.optimizer, self.lr_scheduler, "val/return")
+        return optimize(self.model_learning.groups(), self.optimizer, self.lr_scheduler, *self.monitor)
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)

@@ -156,7 +156,7 @@ class PlanetPhase2(Planet):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         model, *value = self.model_learning.groups()
         groups = [model, self.decoder_learning.group(), *value]
-        return optimize(groups, self.optimizer, self.lr_scheduler, "val/return")
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor)
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)

@@ -44,7 +44,7 @@ def generalized_advantages(
     if not (0 <= discount <= 1 and 0 <= gae_lambda <= 1):
         raise ValueError(f"discount and gae_lambda must be between 0 and 1, got {discount} and {gae_lambda}.")
     deltas = rewards + discount * next_values * ~terminated - values
-    decays = discount * gae_lambda * ~(terminated | truncated)
+    decays = discount * gae_lambda * (~(terminated | truncated)).to(deltas)
     advantages, following = torch.empty_like(deltas), torch.zeros_like(deltas[:1]).squeeze(0)
     for t in range(len(deltas) - 1, -1, -1):
         following = deltas[t] + decays[t] * following

@@ -18,6 +18,7 @@ from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.imagination import Imagination, Imagine
 from lit_dcem.planet.planning.options import PlannerOptions
 from lit_dcem.planet.planning.problem import Noise, Problem, Rest
+from lit_dcem.solvers.ranking import finite_rows
 from lit_dcem.solvers.sampling_solver import SamplingSolver
 from lit_dcem.solvers.search import Search
 from lit_dcem.solvers.types import Objective, Solution
@@ -189,11 +190,11 @@ class ModelPlanner(nn.Module, ABC):
             return plan if new else self._choose(problem, plan)
 
     def rest_of(self, plans: PolicyState, first: Bool[Tensor, " envs"]) -> Rest | None:
-        """The rest of the last plans, if the planner remembers them; it does not count where an episode begins."""
+        """The rest of the last plans, if remembered; it does not count where an episode begins or the plan is NaN."""
         if not self.remembers or "plan" not in plans:
             return None
         plan = plans["plan"].to(first.device)
-        return Rest(torch.cat([plan[:, 1:], plan[:, -1:]], 1), ~first)
+        return Rest(torch.cat([plan[:, 1:], plan[:, -1:]], 1), ~first & finite_rows(plan.flatten(1)))
 
     def solve(self, problem: Problem, begin: PolicyState | None = None) -> Solution:
         """Search for each environment; from zero, unless ``begin`` holds a first ``mean`` and a ``best`` candidate."""
@@ -234,17 +235,16 @@ class ModelPlanner(nn.Module, ABC):
     @torch.no_grad()
     def _keeps(self, problem: Problem, rest: Rest, plan: Tensor) -> Bool[Tensor, " envs"]:
         """Where the rest has a higher return than the new plan, both averaged over the same few samples."""
-        count = COMPARISONS if self.options.sample else 1
+        samples = self.options.sample
+        count = COMPARISONS if samples else 1
         actions = torch.stack([plan, rest.plan], 1).permute(2, 0, 1, 3).repeat_interleave(count, 2)
-        noise = None
-        if self.options.sample:
-            noise = problem.noise.states(problem.model, actions[:, :, :count]).repeat(1, 1, 2, 1)
-        returns = self._imagine(problem)(actions, noise).unflatten(1, (2, -1)).mean(2)
-        return (returns[:, 1] > returns[:, 0]) & rest.counts
+        noise = problem.noise.states(problem.model, actions[:, :, :count]).repeat(1, 1, 2, 1) if samples else None
+        new, old = self._imagine(problem)(actions, noise).unflatten(1, (2, -1)).mean(2).unbind(1)
+        return rest.counts & old.isfinite() & ~(new >= old)  # also where the new one is NaN
 
     def _begin(self, action_dim: int, first: Tensor, plans: PolicyState) -> PolicyState | None:
-        """First mean and a candidate ``[E, D]``, if there was a plan; zero where an episode begins."""
+        """First mean and a candidate ``[E, D]``, if there was a plan; zero where an episode begins or it is NaN."""
         if not self.options.warm_start or not plans:
             return None
         advanced = {name: self.advance(plans[name], action_dim) for name in ("mean", "best")}
-        return {name: plan.masked_fill(first.unsqueeze(-1), 0) for name, plan in advanced.items()}
+        return {name: torch.where((~first & finite_rows(plan))[:, None], plan, 0) for name, plan in advanced.items()}

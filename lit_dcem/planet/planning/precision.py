@@ -52,11 +52,17 @@ class ModelCopies(Generic[Model]):
     """Copies of a model in other precisions, which are not submodules of the module that holds them."""
 
     def __init__(self) -> None:
+        self._model: Model | None = None
         self._copies: dict[tuple[torch.dtype, torch.device], Model] = {}
         self._versions: dict[Tensor, tuple[int, int]] = {}
 
     def of(self, model: Model, dtype: torch.dtype) -> Model:
-        """A copy with the current weights of the model, which takes no gradients."""
+        """A copy with the current weights of the model, which takes no gradients.
+
+        It has the structure and the options that the model had when it was first asked for; another model has its own.
+        """
+        if self._model is not model:
+            self._model, self._copies, self._versions = model, {}, {}
         key = dtype, next(model.parameters()).device
         with torch.inference_mode(False), torch.no_grad():  # a copy made while acting also serves in training
             if key not in self._copies:
