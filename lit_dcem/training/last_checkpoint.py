@@ -17,6 +17,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPING = "Stopping with a checkpoint, after this update and the validation if one is due; once more to stop at once."
 
 
+class _AtOnceError(SIGTERMException):
+    """A signal that ends the run where it is: in the middle of something that no checkpoint can describe."""
+
+
 class LastCheckpoint(pl.Callback):
     """Keeps ``checkpoints/last.ckpt``, from which a run is resumed bit for bit.
 
@@ -45,6 +49,7 @@ class LastCheckpoint(pl.Callback):
         self.received: int | None = None
         """the signal that stops the run"""
         self._has_updated = False
+        self._stops = False
         self.said = "Stopped."
         """what became of the run that was stopped"""
         self._step = self._saved_step = 0
@@ -55,6 +60,8 @@ class LastCheckpoint(pl.Callback):
         loop = trainer.fit_loop
         if not _in_epoch(loop.epoch_progress.state_dict()):
             loop.epoch_loop.restarting = False  # with max_steps Lightning takes every checkpoint for one in an epoch
+        elif _validated(trainer):
+            loop.epoch_loop._batches_that_stepped -= 1  # Lightning skips the validation, and counts the update again
         if threading.current_thread() is threading.main_thread():  # where Python takes signals
             for number in SIGNALS:  # in place of Lightning's handlers; it restores the first ones in the end
                 signal.signal(number, self._receive)
@@ -66,6 +73,12 @@ class LastCheckpoint(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.should_stop and _within_epoch(trainer):
             self._save(trainer)
+        if self._stops:  # Lightning would end the validation after its first batch
+            trainer._signal_connector.received_sigterm = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._stops:
+            trainer._signal_connector.received_sigterm = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if _within_epoch(trainer):
@@ -88,10 +101,11 @@ class LastCheckpoint(pl.Callback):
         """Let Lightning stop here, if any process was told to."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             self.received = self.received or signal.SIGTERM
+            self._stops = True
             trainer._signal_connector.received_sigterm = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException) and trainer.received_sigterm:
+        if type(exception) is SIGTERMException and trainer.received_sigterm:  # Lightning's, between two updates
             self._save(trainer)
             self.said = f"Stopped after update {trainer.global_step}, and saved; resume with --ckpt_path last."
             trainer.strategy.barrier()  # a process that ended would have the others killed while they write
@@ -132,12 +146,19 @@ def raise_if_stopped(trainer: pl.Trainer) -> None:
 
 
 def _exception_of(number: int) -> BaseException:
-    return KeyboardInterrupt() if number == signal.SIGINT else SIGTERMException()
+    return KeyboardInterrupt() if number == signal.SIGINT else _AtOnceError()
 
 
 def _within_epoch(trainer: pl.Trainer) -> bool:
     """Whether training is at a batch that is not the last one of its epoch."""
     return trainer.state.fn == "fit" and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+def _validated(trainer: pl.Trainer) -> bool:
+    """Whether the run is resumed within an epoch, after an update that a validation follows."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop.restarted_on_last and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
 def _in_epoch(progress: dict[str, Any]) -> bool:
