@@ -8,12 +8,14 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lit_dcem.training.run_folder import CHECKPOINTS, run_folder
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""that stop a run; the last is what Slurm sends where it is asked to warn a job of its end"""
 STOPPING = "Stopping with a checkpoint, after this update and the validation if one is due; once more to stop at once."
 
 
@@ -30,7 +32,7 @@ class LastCheckpoint(pl.Callback):
     other callbacks, because at these moments they begin the next epoch or replace the weights by averaged ones. If
     ``max_steps`` or ``max_time`` ends a run within an epoch, it saves before Lightning closes that epoch.
 
-    SIGINT and SIGTERM end a run with a checkpoint, in all processes together, after the current update and the
+    SIGINT, SIGTERM and SIGUSR1 end a run with a checkpoint, in all processes together, after the current update and the
     validation that follows it, if any. A second signal ends the run immediately, and so does a first one that arrives
     before there is an update to save. It does so by an exception, which other code might catch: the run then ends at
     the next `raise_if_stopped`, or after its first update.
@@ -136,6 +138,17 @@ class LastCheckpoint(pl.Callback):
         """Raise the exception of a signal that arrived before the first update, in case other code has caught it."""
         if self.received is not None and not self._has_updated:
             raise _exception_of(self.received)
+
+
+def without_requeueing(trainer: pl.Trainer) -> None:
+    """Keep Lightning from handling SIGUSR1 under Slurm, before it trains.
+
+    It would save in the middle of an update, into the current folder, and ask Slurm to requeue the job. Every later run
+    in that folder, of whatever experiment, would begin from this checkpoint.
+    """
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False
 
 
 def raise_if_stopped(trainer: pl.Trainer) -> None:

@@ -80,3 +80,21 @@ def test_a_second_signal_leaves_the_checkpoint_of_the_last_epoch(straight, here,
     assert_saved(folder("cartpole"), 4, [2, 4])
     main([*TRAINED, "--ckpt_path=last"])
     assert_same_run(straight, folder("cartpole"))
+
+
+SLURM = {"JOB_ID": 4242, "JOB_NAME": "train", "NTASKS": 1, "NTASKS_PER_NODE": 1, "NNODES": 1, "NODELIST": "localhost"}
+RANKS = {"PROCID": 0, "LOCALID": 0, "NODEID": 0}
+
+
+@pytest.mark.parametrize(("name", "code"), [pytest.param("SIGTERM", 143, marks=pytest.mark.slow), ("SIGUSR1", 138)])
+def test_slurm_ends_a_run_with_its_checkpoint_alone(straight, here, capsys, monkeypatch, name, code):
+    """Lightning would answer SIGUSR1 by a checkpoint in this folder, from which every later run here would begin."""
+    for variable, value in {**SLURM, **RANKS}.items():
+        monkeypatch.setenv(f"SLURM_{variable}", str(value))
+    handler = signal.getsignal(signal.SIGUSR1)
+    assert stop(capsys, name, "step", 5)[0] == code
+    assert signal.getsignal(signal.SIGUSR1) == handler
+    assert [path.name for path in here.iterdir()] == ["runs"]
+    main([*TRAINED, "--ckpt_path=last"])
+    assert "requeue" not in capsys.readouterr().err
+    assert_same_run(straight, folder("cartpole"))
