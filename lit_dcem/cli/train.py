@@ -35,6 +35,7 @@ from lit_dcem.training.config_file import ConfigFile
 from lit_dcem.training.curves import Curves
 from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
+from lit_dcem.training.last_checkpoint import without_requeueing
 from lit_dcem.training.log_positions import LogPositions
 from lit_dcem.training.monitors import Monitors
 from lit_dcem.training.origin import Origin
@@ -190,9 +191,11 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **options: Any) -> Trainer:
         """Put the callbacks of the run first: see `LastCheckpoint`."""
         given = self.config_init[self.config.subcommand].trainer
-        theirs = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks] if given.callbacks else []
-        ours = [] if given.enable_progress_bar is False or _has_bar(theirs) else [FitProgress()]
+        theirs = callbacks_of(given)
+        has_bar = any(isinstance(each, ProgressBar) for each in theirs)  # Lightning takes one
+        ours = [] if given.enable_progress_bar is False or has_bar else [FitProgress()]
         trainer = super().instantiate_trainer(callbacks=[*self.first_callbacks, *theirs, *ours], **options)
+        without_requeueing(trainer)
         if self.curves is not None and trainer.loggers:
             trainer.loggers = [*trainer.loggers, self.curves]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one that the user chose
@@ -232,11 +235,6 @@ def recorded(part: Tree) -> Tree:
     """What a checkpoint says of the config of a model or data."""
     origin = {"_class_path": part["class_path"], "_instantiator": "pytorch_lightning.cli.instantiate_module"}
     return {**origin, **part.get("init_args", {})}
-
-
-def _has_bar(callbacks: list[Any]) -> bool:
-    """Whether the user chose a progress bar, of which Lightning takes one."""
-    return any(isinstance(each, ProgressBar) for each in callbacks)
 
 
 def _writes_last(callback: Any) -> bool:

@@ -16,11 +16,13 @@ class ConfigFile(SaveConfigCallback):
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Do nothing yet: the checkpoint to resume from may still be refused."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         folder = run_folder(trainer)  # every rank has to ask
-        if trainer.is_global_zero and not self.already_saved:
+        if trainer.is_global_zero:
             config = self.config.clone()
             config.ckpt_path = None
             with open_replacing(folder / self.config_filename) as file:
                 # Parsing has validated it; to do so again costs more than to write it.
                 file.write(self.parser.dump(config, skip_none=False, skip_validation=True))
-        self.already_saved = True

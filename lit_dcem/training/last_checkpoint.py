@@ -8,13 +8,19 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lit_dcem.training.run_folder import CHECKPOINTS, run_folder
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""that stop a run; the last is what Slurm sends where it is asked to warn a job of its end"""
 STOPPING = "Stopping with a checkpoint, after this update and the validation if one is due; once more to stop at once."
+
+
+class _AtOnceError(SIGTERMException):
+    """A signal that ends the run where it is: in the middle of something that no checkpoint can describe."""
 
 
 class LastCheckpoint(pl.Callback):
@@ -26,7 +32,7 @@ class LastCheckpoint(pl.Callback):
     other callbacks, because at these moments they begin the next epoch or replace the weights by averaged ones. If
     ``max_steps`` or ``max_time`` ends a run within an epoch, it saves before Lightning closes that epoch.
 
-    SIGINT and SIGTERM end a run with a checkpoint, in all processes together, after the current update and the
+    SIGINT, SIGTERM and SIGUSR1 end a run with a checkpoint, in all processes together, after the current update and the
     validation that follows it, if any. A second signal ends the run immediately, and so does a first one that arrives
     before there is an update to save. It does so by an exception, which other code might catch: the run then ends at
     the next `raise_if_stopped`, or after its first update.
@@ -45,6 +51,7 @@ class LastCheckpoint(pl.Callback):
         self.received: int | None = None
         """the signal that stops the run"""
         self._has_updated = False
+        self._stops = False
         self.said = "Stopped."
         """what became of the run that was stopped"""
         self._step = self._saved_step = 0
@@ -55,6 +62,8 @@ class LastCheckpoint(pl.Callback):
         loop = trainer.fit_loop
         if not _in_epoch(loop.epoch_progress.state_dict()):
             loop.epoch_loop.restarting = False  # with max_steps Lightning takes every checkpoint for one in an epoch
+        elif _validated(trainer):
+            loop.epoch_loop._batches_that_stepped -= 1  # Lightning skips the validation, and counts the update again
         if threading.current_thread() is threading.main_thread():  # where Python takes signals
             for number in SIGNALS:  # in place of Lightning's handlers; it restores the first ones in the end
                 signal.signal(number, self._receive)
@@ -66,6 +75,12 @@ class LastCheckpoint(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.should_stop and _within_epoch(trainer):
             self._save(trainer)
+        if self._stops:  # Lightning would end the validation after its first batch
+            trainer._signal_connector.received_sigterm = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._stops:
+            trainer._signal_connector.received_sigterm = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if _within_epoch(trainer):
@@ -88,10 +103,11 @@ class LastCheckpoint(pl.Callback):
         """Let Lightning stop here, if any process was told to."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             self.received = self.received or signal.SIGTERM
+            self._stops = True
             trainer._signal_connector.received_sigterm = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException) and trainer.received_sigterm:
+        if type(exception) is SIGTERMException and trainer.received_sigterm:  # Lightning's, between two updates
             self._save(trainer)
             self.said = f"Stopped after update {trainer.global_step}, and saved; resume with --ckpt_path last."
             trainer.strategy.barrier()  # a process that ended would have the others killed while they write
@@ -124,6 +140,17 @@ class LastCheckpoint(pl.Callback):
             raise _exception_of(self.received)
 
 
+def without_requeueing(trainer: pl.Trainer) -> None:
+    """Keep Lightning from handling SIGUSR1 under Slurm, before it trains.
+
+    It would save in the middle of an update, into the current folder, and ask Slurm to requeue the job. Every later run
+    in that folder, of whatever experiment, would begin from this checkpoint.
+    """
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False
+
+
 def raise_if_stopped(trainer: pl.Trainer) -> None:
     """End a run that was told to stop; long work before the first update must call this. See `LastCheckpoint`."""
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
@@ -132,12 +159,19 @@ def raise_if_stopped(trainer: pl.Trainer) -> None:
 
 
 def _exception_of(number: int) -> BaseException:
-    return KeyboardInterrupt() if number == signal.SIGINT else SIGTERMException()
+    return KeyboardInterrupt() if number == signal.SIGINT else _AtOnceError()
 
 
 def _within_epoch(trainer: pl.Trainer) -> bool:
     """Whether training is at a batch that is not the last one of its epoch."""
     return trainer.state.fn == "fit" and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+def _validated(trainer: pl.Trainer) -> bool:
+    """Whether the run is resumed within an epoch, after an update that a validation follows."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop.restarted_on_last and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
 def _in_epoch(progress: dict[str, Any]) -> bool:

@@ -89,6 +89,25 @@ def test_a_signal_ends_a_run_after_an_update_and_it_goes_on(name, tmp_path, monk
     assert_same_run(straight, stopped)
 
 
+@pytest.mark.slow
+def test_a_run_that_is_still_trained_is_not_resumed(tmp_path, monkeypatch, capsys):
+    straight = fit(tmp_path / "straight", monkeypatch, "cartpole", 2)
+    line = typed("cartpole", "--trainer.max_epochs=2")
+    slow = "--trainer.callbacks+=support.slow_updates.SlowUpdates"
+    (tmp_path / "trained").mkdir()
+    monkeypatch.chdir(tmp_path / "trained")
+    with command([*line, slow], ".") as process:
+        next(word for word in process.stdout if word.strip() == "update 7")
+        process.send_signal(signal.SIGSTOP)  # so that it lives as long as we try
+        with pytest.raises(SystemExit) as exit_:
+            main([*line, "--ckpt_path=last"])
+        process.send_signal(signal.SIGCONT)
+        words = process.communicate()[0]
+    assert exit_.value.code == 2 and process.returncode == 0, words
+    assert f"process {process.pid} is." in capsys.readouterr().err.strip().splitlines()[-1]
+    assert_same_run(straight, folder("cartpole"))
+
+
 MOMENTS = [("update", 3), ("validation", 1), ("save", 2), ("epoch", 1), ("save", 1), ("update", 1)]
 
 

@@ -1,6 +1,5 @@
-"""A callback that kills the process it is in, at the moment a test asks for."""
+"""A callback that kills the process it is in, or sends it another signal, at the moment a test asks for."""
 
-import os
 import signal
 
 import pytorch_lightning as pl
@@ -8,15 +7,19 @@ import torch
 
 
 class Killer(pl.Callback):
-    """Kills without warning.
+    """Sends a signal, which by default kills without warning.
 
     Args:
-        moment: "update", "validation", "save" (in the middle of writing a checkpoint) or "epoch" (as one begins).
+        moment: "step" (before an update is made), "update" (after it), "validation" (after one of its batches), "save"
+            (in the middle of writing a checkpoint) or "epoch" (as one begins).
         number: of the moments of this kind in this process, from 1.
+        name: of the signal.
+        times: at how many of these moments, one after another.
     """
 
-    def __init__(self, moment: str, number: int) -> None:
+    def __init__(self, moment: str, number: int, name: str = "SIGKILL", times: int = 1) -> None:
         self.moment, self.left = moment, number
+        self.signal, self.times = signal.Signals[name], times
 
     def setup(self, trainer, pl_module, stage):
         if self.moment == "save":
@@ -33,8 +36,12 @@ class Killer(pl.Callback):
 
     def _pass(self):
         self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if -self.times < self.left <= 0:
+            signal.raise_signal(self.signal)
+
+    def on_before_optimizer_step(self, *_):
+        if self.moment == "step":
+            self._pass()
 
     def on_train_batch_end(self, *_):
         if self.moment == "update":

@@ -21,7 +21,7 @@ class Parsed:
 
 def start(folder, seed):
     trainer = pl.Trainer(default_root_dir=folder, logger=False, enable_checkpointing=False, accelerator="cpu")
-    ConfigFile(Parsed(), Namespace(seed=seed, ckpt_path="last")).setup(trainer, None, "fit")
+    ConfigFile(Parsed(), Namespace(seed=seed, ckpt_path="last")).on_fit_start(trainer, None)
 
 
 def test_the_old_config_is_whole_until_the_new_one_is_there(tmp_path, monkeypatch):

@@ -108,6 +108,17 @@ def test_a_folder_is_for_one_process_at_a_time(here):
     RunFolder(here).release()
 
 
+def test_a_run_that_another_process_trains_is_not_disturbed(here, capsys):
+    main(typed("cartpole", "--trainer.max_epochs=1"))
+    other, more = RunFolder(folder("cartpole")), typed("cartpole", "--trainer.max_epochs=2", "--ckpt_path=last")
+    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    says = f"by one process at a time, got {here / folder('cartpole')}, where process {os.getpid()} is."
+    assert refused(capsys, *more).endswith(says)
+    assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
+    other.release()
+    main(more)
+
+
 @pytest.mark.slow
 def test_two_loggers_go_on_where_they_were(here):
     Path("two.yaml").write_text(TWO_LOGGERS)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import signal
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lit_dcem.files.replacing import open_replacing
+from lit_dcem.training.last_checkpoint import SIGNALS
 
 FINISHED = ("done", "out of time")
 ENDED = (*FINISHED, "failed", "cut off")
-SIGNALLED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit codes of a run that saved when it was told to stop
+SIGNALLED = tuple(128 + number for number in SIGNALS)  # exit codes of a run that saved when it was told to stop
 TIMED_OUT = 124
 """exit code that stands for a process that was ended at its limit of time"""
 
