@@ -67,11 +67,11 @@ def test_accumulated_gradients_halve_the_updates(experiment):
     assert content["global_step"] == 2 and validations(content) == [1, 2]
 
 
-@pytest.mark.parametrize("experiment", ["regression", *PLANET])
+@pytest.mark.parametrize("experiment", ["regression", *PLANET[:2]])
 def test_shorter_epochs_have_one_length_and_each_is_validated(experiment):
-    content = fit(experiment, "limit_train_batches=1", "max_epochs=3")
-    assert content["global_step"] == content["epoch"] == 3
-    assert validations(content) == [1, 2, 3]
+    """Two batches of five, which is no divisor."""
+    content = fit(experiment, "limit_train_batches=2", "max_epochs=3")
+    assert content["epoch"] == 3 and validations(content) == [2, 4, 6]
 
 
 @pytest.mark.parametrize("experiment", ["cartpole", *PLANET])
