@@ -69,8 +69,13 @@ def named_runs(logger: Mapping[str, Any], root: str | None, name: str) -> Path:
     return Path(str(place), str(next((logger[each] for each in NAMES if logger.get(each)), name)))
 
 
-def check_trainer(trainer: Namespace) -> None:
-    """Raise a UsageError for an option of the Trainer that Lightning takes and cannot train with."""
+def check_trainer(trainer: Namespace, data: type | None = None) -> None:
+    """Raise a UsageError for an option of the Trainer that Lightning takes and cannot train with.
+
+    Args:
+        trainer: its config.
+        data: class of the data; None if unknown.
+    """
     for name, least in LEAST.items():
         value = trainer.get(name)
         if isinstance(value, (int, float)) and not value >= least:
@@ -79,6 +84,9 @@ def check_trainer(trainer: Namespace) -> None:
         raise UsageError("trainer.val_check_interval must be above 0, got 0.")
     rule = "trainer.barebones must be false, as a run has a log, checkpoints and progress"
     require(not trainer.get("barebones"), rule, trainer.get("barebones"))
+    if data is not None and data.__module__.startswith("lit_dcem."):  # your own may give the same batches again
+        rule = "trainer.overfit_batches must be 0, as every epoch has new batches (limit_train_batches shortens epochs)"
+        require(not trainer.get("overfit_batches"), rule, trainer.get("overfit_batches"))
 
 
 def loggers_of(trainer: Namespace) -> list[Namespace]:

@@ -58,6 +58,7 @@ def run(arguments: list[str]) -> None:
     """
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")  # of CSVLogger
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
         lambda record: not record.getMessage().lstrip("💡 ").startswith(UNINTERESTING)
     )
@@ -147,7 +148,7 @@ class TrainingCLI(LightningCLI):
         for part in ("trainer", "model", "data"):
             if not isinstance(config.get(part), Namespace):
                 raise UsageError(f"{part} must be a mapping of options, got {config.get(part)}.")
-        check_trainer(config.trainer)
+        check_trainer(config.trainer, class_of(config.data))
         return config
 
     def _prepare_run(self, config: Any) -> None:

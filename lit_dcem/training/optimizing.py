@@ -115,14 +115,19 @@ def _name(given: object) -> str:
     return type(given).__name__
 
 
+def check_clipping(module: nn.Module, optimizer: Optimizer, algorithm: str | None) -> None:
+    """Raise a UsageError for another algorithm than clipping by norm, where each group is clipped by itself."""
+    if algorithm == "value" and len(optimizer.param_groups) > 1:
+        raise UsageError(f"{type(module).__name__} clips gradients by norm, got gradient_clip_algorithm value.")
+
+
 def clip_groups(module: nn.Module, optimizer: Optimizer, norm: float | None, algorithm: str | None) -> None:
     """Clip the norm of each group's gradients by itself: at its own ``clip``, or else at ``norm``.
 
     Raises:
         UsageError: another algorithm than clipping by norm.
     """
-    if algorithm == "value":
-        raise UsageError(f"{type(module).__name__} clips gradients by norm, got gradient_clip_algorithm value.")
+    check_clipping(module, optimizer, algorithm)
     for group in optimizer.param_groups:
         most = group.get("clip", norm)
         if most:

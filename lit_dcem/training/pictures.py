@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
@@ -31,8 +32,9 @@ def drawing_loggers(trainer: pl.Trainer) -> list[Logger]:
 
 def warn_without_pictures(trainer: pl.Trainer) -> None:
     """Say once that there will be no pictures, if loggers are there and none takes them."""
-    if trainer.loggers and not drawing_loggers(trainer):
-        names = ", ".join(type(logger).__name__ for logger in trainer.loggers if not isinstance(logger, Curves))
+    given = [logger for logger in trainer.loggers if not isinstance(logger, (Curves, DummyLogger))]  # of fast_dev_run
+    if given and not drawing_loggers(trainer):
+        names = ", ".join(type(logger).__name__ for logger in given)
         rank_zero_warn(f"Pictures need a logger that takes them, such as TensorBoardLogger, got {names}.")
 
 

@@ -19,7 +19,8 @@ class Stream:
     A train loader for Lightning. A resumed run that starts at the position of its checkpoint sees the batches that an
     uninterrupted run would have seen, and each rank sees different ones. The datamodule must keep the position, because
     Lightning drops the state of a loader when a checkpoint is written between two epochs. The stream has a length
-    because Lightning would otherwise read one batch ahead.
+    because Lightning would otherwise read one batch ahead. It is Lightning that counts where an epoch ends: with
+    ``limit_train_batches`` that is earlier, and the next epoch goes on from there.
 
     Args:
         draw: makes a batch with a generator.
@@ -42,8 +43,7 @@ class Stream:
         return self.length
 
     def __iter__(self) -> Iterator[Any]:
-        end = (self.position // self.length + 1) * self.length
-        while self.position < end:
+        for _ in range(self.length):
             index = self.position // self.repeats
             self.position += 1
             yield self.draw(self._generator(index))

@@ -9,6 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_wandb_goes_on_with_its_run(tmp_path):
+    pytest.importorskip("wandb")
     logger = ["--trainer.logger=WandbLogger", "--trainer.logger.offline=true", "--trainer.logger.project=demo"]
     runs = tmp_path / "runs/demo"
     checkpoint = "--ckpt_path=runs/demo/version_0/checkpoints/last.ckpt"

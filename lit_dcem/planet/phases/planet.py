@@ -19,7 +19,7 @@ from lit_dcem.planet.data.rollouts import RolloutBatch
 from lit_dcem.planet.model.world_model import WorldModel
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
-from lit_dcem.training.optimizing import check_precision, clip_groups
+from lit_dcem.training.optimizing import check_clipping, check_precision, clip_groups
 from lit_dcem.training.ranks import gathered
 
 Kind = TypeVar("Kind", bound=EnvironmentData)
@@ -83,6 +83,11 @@ class Planet(pl.LightningModule):
             rule = f"The world model must have the sizes of {rollouts.env}, {_listed(rollouts.sizes)}"
             raise UsageError(f"{rule}, got {_listed(ours)}.")
         rollouts.connect(self.policies())
+
+    def on_train_start(self) -> None:
+        """Refuse now what the first update would refuse, when seed episodes have taken their time."""
+        for optimizer in self.trainer.optimizers:
+            check_clipping(self, optimizer, self.trainer.gradient_clip_algorithm)
 
     def on_train_epoch_start(self) -> None:
         self._spent = Spent(self._rollouts().simulator_steps)
