@@ -14,8 +14,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lit_dcem.training.run_folder import CHECKPOINTS, run_folder
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""that stop a run; the last is what Slurm sends where it is asked to warn a job of its end"""
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+"""that stop a run; the last, which Windows lacks, is what Slurm sends where it is asked to warn a job of its end"""
 STOPPING = "Stopping with a checkpoint, after this update and the validation if one is due; once more to stop at once."
 
 
