@@ -5,6 +5,7 @@ import random
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from support.phases import (
     ROLLOUTS,
     assert_killed_run_goes_on,
@@ -17,6 +18,7 @@ from support.phases import (
 
 from lit_dcem import CartpoleStates, Rollouts
 from lit_dcem.errors import UsageError
+from lit_dcem.planet.phases.model_learning import ModelLearning
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
@@ -54,6 +56,14 @@ def test_validation_leaves_training_alone_and_repeats(tmp_path):
     results = [trainer.validate(model, data, verbose=False)[0]["val/return"] for _ in range(2)]
     assert results[0] == results[1]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_accumulated_batches_are_one_update(tmp_path, monkeypatch):
+    """The scale is fitted once, and slow copies move once an update: two, two and one of an epoch's five batches."""
+    updates = []
+    monkeypatch.setattr(ModelLearning, "before_update", lambda self, update, *_: updates.append(update))
+    fit(tmp_path, max_epochs=1, also=[GradientAccumulationScheduler({0: 2})])
+    assert updates == [0, 1, 2]
 
 
 def test_other_environment_is_refused(tmp_path):

@@ -102,8 +102,9 @@ class PlanetJoint(LearnedPolicy):
 
     def on_train_batch_start(self, batch: OnPolicyBatch, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
-        replay = self._rollouts().replay
-        self.model_learning.before_update(self.global_step, _replayed(batch), replay, self.trainer.strategy)
+        if self._begins_update(batch_idx):
+            replay = self._rollouts().replay
+            self.model_learning.before_update(self.global_step, _replayed(batch), replay, self.trainer.strategy)
 
     def training_step(self, batch: OnPolicyBatch, batch_idx: int) -> Tensor:
         sequences = _replayed(batch)

@@ -134,8 +134,9 @@ class PlanetPhase2(Planet):
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
-        replay = self._rollouts().replay
-        self.model_learning.before_update(self.global_step, batch.sequences, replay, self.trainer.strategy)
+        if self._begins_update(batch_idx):
+            replay = self._rollouts().replay
+            self.model_learning.before_update(self.global_step, batch.sequences, replay, self.trainer.strategy)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         likelihood, of_model = self.model_learning.likelihood(batch.sequences)

@@ -96,6 +96,10 @@ class Planet(pl.LightningModule):
         self._spent.begin_update()
         self._warn_of_ends()
 
+    def _begins_update(self, batch_idx: int) -> bool:
+        """Whether a batch is the first whose gradients count in an update, of those that accumulate."""
+        return batch_idx % self.trainer.accumulate_grad_batches == 0
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._spent.end_update(batch)
 
