@@ -377,7 +377,7 @@ def test_configs_are_beside_the_sweep_file_or_shipped(write, tmp_path):
 def test_shipped_sweeps_have_their_runs(tmp_path):
     assert len(plan(read_sweep(CONFIGS / "sweep_cartpole.yaml"), tmp_path / "a")) == 27
     assert len(plan(read_sweep(CONFIGS / "sweep_cartpole_gradient.yaml"), tmp_path / "b")) == 192
-    assert len(plan(read_sweep(CONFIGS / "sweep_cartpole_dcem.yaml"), tmp_path / "c")) == 24
+    assert len(plan(read_sweep(CONFIGS / "sweep_cartpole_dcem.yaml"), tmp_path / "c")) == 36
 
 
 @pytest.mark.slow
