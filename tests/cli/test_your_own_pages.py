@@ -25,7 +25,7 @@ PLANET = ["--config=debug", *QUIET, "--data.time_limit=80", "--data.evaluation_e
 def page(tmp_path, monkeypatch):
     """``page(name)``: the page, whose files are in the current folder, which is all that Python knows of them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the command adds the current folder
     monkeypatch.setenv("MUJOCO_GL", "disabled")  # pictures would take longer than the rest
 
     def copied(name):
