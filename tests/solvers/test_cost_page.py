@@ -47,7 +47,8 @@ def said(pattern):
 
 def test_too_many_iterations_spoil_the_gradient_as_much_as_is_said_and_are_noticed():
     largest, collapsed = errors(20, 0.1)
-    assert collapsed == SEEDS and [largest] == pytest.approx(said(COLLAPSED), rel=0.5)  # rounding, as processors do it
+    (stated,) = said(COLLAPSED)
+    assert collapsed == SEEDS and stated / 4 < largest < 4 * stated  # rounding, as processors do it
 
 
 @pytest.mark.parametrize(("iterations", "options"), [(20, {"min_std": 1e-3}), (10, {})])
