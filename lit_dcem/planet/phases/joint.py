@@ -46,7 +46,7 @@ class PlanetJoint(LearnedPolicy):
         optimizer: made from the world model's parameters and, in groups of their own, the decoder's and the others.
         decoder_options: of the optimizer, for the decoder's group, by name.
         decoder_clip: the norm of the decoder's gradient is clipped at this.
-        lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
+        lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``, with the mode max.
         normalize: give observations to the model in units of their spread in the first batch.
         value_learning: how the value at the planner's horizon is learned; without it that value does not change.
 

@@ -29,7 +29,7 @@ class PlanetPhase1(Planet):
         world_model: to learn; its sizes must be those of the environment.
         planner: chooses actions.
         optimizer: made from the world model's parameters (paper: Adam, 1e-3, eps 1e-4).
-        lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
+        lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``, with the mode max.
         normalize: give observations to the model in units of their spread in the first batch, of seed episodes; the
             observation loss is then in these units. Otherwise they are given as they are (paper).
         value_learning: how the planner's ``value`` is learned, in a parameter group of its own, whose gradients are

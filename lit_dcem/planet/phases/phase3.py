@@ -63,7 +63,7 @@ class PlanetPhase3(LearnedPolicy):
             a copy of its first head, and must have its sizes.
         optimizer: made from groups of parameters. The Trainer's ``gradient_clip_val`` (paper: 0.5) is for the norm of
             each group by itself.
-        lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``.
+        lr_scheduler: steps once an epoch; one that waits for a plateau watches ``val/return``, with the mode max.
 
     Raises:
         ValueError: an option out of range, or parts that no gradient reaches.
