@@ -19,8 +19,8 @@ class Stream:
     A train loader for Lightning. A resumed run that starts at the position of its checkpoint sees the batches that an
     uninterrupted run would have seen, and each rank sees different ones. The datamodule must keep the position, because
     Lightning drops the state of a loader when a checkpoint is written between two epochs. The stream has a length
-    because Lightning would otherwise read one batch ahead. It is Lightning that counts where an epoch ends: with
-    ``limit_train_batches`` that is earlier, and the next epoch goes on from there.
+    because Lightning would otherwise read one batch ahead. Lightning decides where an epoch ends. If
+    ``limit_train_batches`` ends one early, the next epoch continues with the following batch.
 
     Args:
         draw: makes a batch with a generator.

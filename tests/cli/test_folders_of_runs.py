@@ -17,7 +17,7 @@ def test_phase_2_begins_with_the_newest_run_of_phase_1(tmp_path, monkeypatch):
     folder("phase1").rename(newest)
     shutil.copytree(newest, older)
     for path in (older / "checkpoints/last.ckpt", *older.glob("replay/*/*")):
-        path.write_bytes(b"of no use")  # refused if it were read
+        path.write_bytes(b"broken")  # reading it would fail
     main(["fit", "--config=swingup_phase2", "--config=debug", *QUIET, *SHORT, *BRIEF])
     (episodes,), (begun_with,) = replay(newest).values(), replay(folder("phase2")).values()
     assert episodes and begun_with.startswith(episodes)

@@ -1,4 +1,4 @@
-"""A signal stops a run wherever it is, and the run goes on as if it had never stopped; a second one is as a kill."""
+"""A signal stops a run at any moment, and a resume continues it as if it had never stopped. A second one kills it."""
 
 import signal
 

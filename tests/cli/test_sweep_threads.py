@@ -10,7 +10,7 @@ from lit_dcem.errors import UsageError
 
 @pytest.fixture
 def threads(tmp_path, monkeypatch):
-    """Runs a sweep of four that fail at once, on so many cores; what each was told of threads."""
+    """``threads(cores)``: sweep four runs, each of which fails at once; return the ``OMP_NUM_THREADS`` of each."""
     content = {"configs": ["a.yaml"], "metric": "val/cost", "grid": {"seed_everything": [0, 1, 2, 3]}, "arguments": {}}
     (tmp_path / "a.yaml").write_text("trainer: {max_epochs: 1}")
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))

@@ -244,6 +244,15 @@ def test_what_would_not_be_heeded_is_refused(here, capsys, experiment):
     assert len(list(here.glob("runs/*/version_*"))) == 1
 
 
+@pytest.mark.parametrize(("experiment", "best"), [("phase1", "max"), ("cartpole", "min")])
+def test_a_schedule_that_takes_what_gets_better_for_a_plateau_is_refused(here, capsys, experiment, best):
+    wrong = {"max": "min", "min": "max"}[best]
+    schedule = "--model.init_args.lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau"
+    says = refused(capsys, *typed(experiment, schedule, f"--model.init_args.lr_scheduler.mode={wrong}"))
+    assert f"lr_scheduler must have the mode {best}, in which " in says and says.endswith(f"got {wrong}.")
+    assert not list(here.rglob("version_*"))
+
+
 @pytest.mark.parametrize(
     "mistake",
     [

@@ -29,7 +29,7 @@ def test_after_a_shorter_epoch_comes_a_whole_one():
 @pytest.mark.parametrize("seen", [1, 4, 6])
 def test_resumes_where_it_stood(seen):
     whole = stream()
-    expected = [*whole, *whole]
+    expected = [*whole, *whole, *whole]
     interrupted = stream()
     taken = []
     while len(taken) < seen:
@@ -40,7 +40,7 @@ def test_resumes_where_it_stood(seen):
     resumed = stream()
     resumed.load_state_dict(interrupted.state_dict())
     rest = list(resumed)
-    torch.testing.assert_close(rest[: 8 - seen], expected[seen : seen + 4], rtol=0, atol=0)
+    torch.testing.assert_close(rest, expected[seen : seen + 4], rtol=0, atol=0)
 
 
 def test_ranks_and_seeds_differ():
