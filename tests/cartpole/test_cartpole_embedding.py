@@ -198,15 +198,12 @@ def test_loss_is_the_weighted_mean_of_its_parts():
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_broken_candidates_are_no_elites(broken):
     def objective(points):
-        costs = points.square().sum(-1)
-        return torch.where(points[..., 0] > -1.0, broken, costs) if searching else costs
+        return torch.where(points[..., 0] > -1.0, broken, points.square().sum(-1))
 
-    searching = True
     solver = DCEM(num_candidates=20, num_elites=4, num_iterations=3, temperature=0.0, trace=True)
     solution = solver(objective, torch.zeros(2, 2), torch.ones(2, 2))  # a sixth of the first candidates are whole
-    searching = False
     loss = EmbeddingLoss(answer=0.0, elites=1.0, num_elites=10)(objective, solution)
-    assert 1.0 < loss < 10.0
+    assert loss.isfinite() and loss >= 1.0
 
 
 def test_best_candidate_and_elites_are_taken_as_they_are():
