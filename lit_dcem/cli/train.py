@@ -33,6 +33,7 @@ from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.checkpoint_io import SafeCheckpointIO
 from lit_dcem.training.config_file import ConfigFile
 from lit_dcem.training.curves import Curves
+from lit_dcem.training.finite_weights import FiniteWeights
 from lit_dcem.training.fit_progress import FitProgress
 from lit_dcem.training.history import History
 from lit_dcem.training.last_checkpoint import without_requeueing
@@ -173,7 +174,7 @@ class TrainingCLI(LightningCLI):
             self.first_callbacks = [ParameterSummary()]
         seed = None if config.seed_everything is False else config.seed_everything
         self.attempt.folder, self.curves = RunFolder(folder), Curves(folder, seed)
-        self.first_callbacks += [self.attempt.folder, LogPositions(), Origin(seed)]
+        self.first_callbacks += [self.attempt.folder, LogPositions(), Origin(seed), FiniteWeights()]
         if config.trainer.enable_checkpointing is not False:
             self.first_callbacks.append(self.attempt.last)
             config.trainer.callbacks = [each for each in callbacks_of(config.trainer) if not _writes_last(each)]

@@ -21,7 +21,7 @@ from lit_dcem.files.shipped import find_shipped
 from lit_dcem.files.trust import Reader, reader
 from lit_dcem.training.limit import Limit
 from lit_dcem.training.messages import one_sentence
-from lit_dcem.training.run_folder import CHECKPOINTS, newest_run
+from lit_dcem.training.run_folder import CHECKPOINTS, the_newest_run
 
 Data = TypeVar("Data", bound=pl.LightningDataModule)
 Built = TypeVar("Built", bound=pl.LightningModule | pl.LightningDataModule)
@@ -49,12 +49,12 @@ def find_checkpoint(run: str | Path) -> Path:
             directory comes before a shipped one.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or the newest run has none yet.
     """
     check_local(run)
     path = Path(find_shipped(str(run), "checkpoints"))
     last = path / CHECKPOINTS / "last.ckpt"
-    found = last if os.path.isfile(last) else newest_run(path) if os.path.isdir(path) else None
+    found = last if os.path.isfile(last) else the_newest_run(path) if os.path.isdir(path) else None
     if found is not None:
         return found
     rule = "A checkpoint must be a file, a run folder with checkpoints/last.ckpt or the name of a shipped one"

@@ -39,6 +39,19 @@ def runs_after(checkpoint: Path) -> list[Path]:
     return [path for path in versions if _number(path) > _number(run) and (path / LOCK).exists()]
 
 
+def the_newest_run(folder: Path) -> Path | None:
+    """`newest_run`, for those who say a folder and mean the newest run in it.
+
+    Raises:
+        UsageError: a run began after it that has no checkpoint yet, so an older one is not what they mean.
+    """
+    newest = newest_run(folder)
+    if newest is not None and (later := runs_after(newest)):
+        rule = "A folder of runs stands for the newest, which must have a last.ckpt"
+        raise UsageError(f"{rule}, got {later[-1]}; to take an older one, name it: {newest.parents[1]}.")
+    return newest
+
+
 def new_run(folder: Path) -> Path:
     """Make the next ``version_N`` in a folder. Processes that call this at the same time get different ones.
 

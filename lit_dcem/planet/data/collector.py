@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lit_dcem.envs.policy import Policy, PolicyState
 from lit_dcem.envs.vector import Steps, VectorEnv
+from lit_dcem.errors import require
 from lit_dcem.planet.data.episode import Episode
 
 
@@ -139,6 +140,8 @@ class Collector:
         observations = torch.stack([running.observations[-1] for running in self._running])
         actions, self._state = policy(observations, self._actions, self._first, self._state)
         actions = actions.cpu().float()
+        rule = "A policy must choose finite actions, which diverged networks do not (a lower lr may help)"
+        require(bool(actions.isfinite().all()), rule, "NaN or infinity")
         if self.exploration_noise:
             actions = actions + self.exploration_noise * torch.randn(actions.shape, generator=generator)
         return actions.clamp(-1, 1)

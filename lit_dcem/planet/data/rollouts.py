@@ -19,7 +19,7 @@ from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
 from lit_dcem.planet.data.episode import Episode, Sequences
 from lit_dcem.planet.data.replay import EpisodeReplay
 from lit_dcem.training.last_checkpoint import raise_if_stopped
-from lit_dcem.training.run_folder import folder_of, newest_run
+from lit_dcem.training.run_folder import folder_of, the_newest_run
 from lit_dcem.training.stream import Stream
 
 
@@ -178,7 +178,7 @@ class Rollouts(EnvironmentData):
 
     def _begin_with(self, run: Path) -> None:
         """Copy another run's episodes; several processes share them out, however many processes that run had."""
-        newest = None if (run / "replay").exists() else newest_run(run)
+        newest = None if (run / "replay").exists() else the_newest_run(run)
         folder = (run if newest is None else folder_of(newest)) / "replay"
         parts = sorted(folder.glob("rank_*"))
         require(bool(parts), "initial_replay must be the folder of a run that has a replay", self.initial_replay)
