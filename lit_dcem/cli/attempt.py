@@ -61,8 +61,16 @@ class Attempt:
                 raise
             self._clear()
             raise UsageError(in_plain_words(error)) from error
+        else:
+            if self.trained_nothing:
+                self._clear()
         finally:
             threading.excepthook = hook
+
+    @property
+    def trained_nothing(self) -> bool:
+        """Whether there is a folder of a new run that made no update, such as one of no epochs."""
+        return self.made is not None and not self._has_updated
 
     @property
     def _has_updated(self) -> bool:

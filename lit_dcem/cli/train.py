@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
@@ -21,6 +20,7 @@ from lit_dcem.cli.attempt import Attempt
 from lit_dcem.cli.completing import in_front, missing
 from lit_dcem.cli.configs import Tree, check_configs, check_named, class_of
 from lit_dcem.cli.defaults import TRAINER, callbacks_of, default_callbacks
+from lit_dcem.cli.ending import NOTHING, what_next
 from lit_dcem.cli.overlays import spell_out, without_overlays
 from lit_dcem.cli.parser import Parser
 from lit_dcem.cli.resuming import check_same_run, check_trainer, log_into, newest_checkpoint, runs_folder
@@ -42,7 +42,7 @@ from lit_dcem.training.monitors import Monitors
 from lit_dcem.training.origin import Origin
 from lit_dcem.training.parameter_summary import ParameterSummary
 from lit_dcem.training.random_states import RandomStates
-from lit_dcem.training.run_folder import CHECKPOINTS, RunFolder, folder_of, new_run
+from lit_dcem.training.run_folder import RunFolder, folder_of, new_run
 
 SOLVERS = (DCEM, UnrolledGD)
 """imported so that a config can name them without their path, whatever it trains"""
@@ -217,20 +217,10 @@ class TrainingCLI(LightningCLI):
             remember(self.config_dump["model"], self.config_dump["data"], inherited=self.found)
 
     def after_fit(self) -> None:
-        """Say in a line where everything is, and what to type next."""
-        if self.attempt.folder is None:
-            return
-        folder = self.attempt.folder.path(self.trainer)
-        said, measured = [], folder / CHECKPOINTS / "last.ckpt"
-        checkpoints = self.trainer.checkpoint_callback  # the first one
-        if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
-            measured = Path(checkpoints.best_model_path)
-            said.append(f"best {checkpoints.monitor} {checkpoints.best_model_score:.3g}")
-        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
-            said.append(f"see its curves: tensorboard --logdir {_short(folder)}")
-        if measured.is_file():
-            said += [f"measure it: lit-dcem evaluate --checkpoint {_short(measured)}", "resume it: --ckpt_path last"]
-        rank_zero_info(f"Done{'; ' * bool(said)}{'; '.join(said)}.")
+        if self.attempt.trained_nothing:
+            rank_zero_info(NOTHING)
+        elif self.attempt.folder is not None:
+            rank_zero_info(what_next(self.trainer, self.attempt.folder.path(self.trainer)))
 
 
 def recorded(part: Tree) -> Tree:
@@ -242,9 +232,3 @@ def recorded(part: Tree) -> Tree:
 def _writes_last(callback: Any) -> bool:
     """Whether a callback would write over what `LastCheckpoint` keeps."""
     return callback.class_path.endswith("ModelCheckpoint") and callback.get("init_args", {}).get("filename") == "last"
-
-
-def _short(path: str | Path) -> str:
-    """Seen from here, if it lies below."""
-    path, here = Path(path).resolve(), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lit_dcem.cli.ending import NOTHING
 from lit_dcem.cli.main import main
 from lit_dcem.solvers.noise import Spline
 from lit_dcem.solvers.weights import Softmax
@@ -97,6 +98,20 @@ def test_fit_without_a_checkpoint_does_not_say_that_it_can_be_measured(tmp_path,
     main([*FIT, "--trainer.enable_checkpointing=false"])
     said = caplog.records[-1].getMessage()
     assert said == "Done; see its curves: tensorboard --logdir runs/regression/version_0."
+
+
+@pytest.mark.parametrize("option", ["max_epochs=0", "max_steps=0", "limit_train_batches=0"])
+def test_a_run_without_updates_leaves_no_folder_that_others_would_take_for_the_newest(
+    tmp_path, monkeypatch, caplog, option
+):
+    monkeypatch.chdir(tmp_path)
+    main([*FIT, f"--trainer.{option}"])
+    assert caplog.records[-1].getMessage() == NOTHING
+    assert not list(Path().glob("runs/*"))
+    main(FIT)
+    main([*FIT, f"--trainer.{option}"])
+    main([*FIT, "--trainer.max_epochs=3", "--ckpt_path=last"])
+    assert Checkpoint.read("runs/regression").content["epoch"] == 3
 
 
 def test_an_interrupt_of_any_command_is_said(monkeypatch, capsys):
