@@ -12,8 +12,8 @@ from lit_dcem.errors import UsageError
 class FiniteWeights(pl.Callback):
     """Ends training where it has diverged: before a validation, and at the end of an epoch.
 
-    So no checkpoint holds weights that are NaN or infinite, which no update mends. Lightning has no such callback: its
-    `EarlyStopping` watches a metric, and saves before it looks. It must come before callbacks that save.
+    So no checkpoint of an epoch holds weights that are NaN or infinite, which no update mends. Lightning's
+    `EarlyStopping` watches a metric instead, and ends as if all were well. It must come before callbacks that save.
 
     Raises:
         UsageError: names the first such weights.
