@@ -113,13 +113,15 @@ class WorldModelSolver:
 
         Args:
             info_dict: what the model needs to know of B environments.
-            init_action: the first actions of a plan to begin from, and to do no worse than.
+            init_action: the first actions of a plan to begin from. With ``answer="best"``, plans do no worse.
 
         Raises:
             ValueError: a solver that is not configured, or actions of another shape.
         """
         require(hasattr(self, "solver"), "A solver must be configured before it plans", "no configuration")
-        count = len(next(iter(info_dict.values())))
+        rows = [len(value) for value in info_dict.values() if hasattr(value, "shape") and len(value.shape)]
+        require(bool(rows), "info_dict must have a tensor or array with a row for each environment", list(info_dict))
+        count = rows[0]
         first = self._first(info_dict, init_action, count)
         size = self.batch_size or count
         plans = [self._planned(info_dict, first, slice(i, i + size)) for i in range(0, count, size)]
@@ -147,7 +149,7 @@ class WorldModelSolver:
             count = points.shape[1]
             if count not in repeated:
                 repeated[count] = {name: _for_candidates(value, count, like) for name, value in info.items()}
-            actions = points.unflatten(-1, (self.horizon, self.action_dim)).contiguous()
+            actions = points.unflatten(-1, (self.horizon, self.action_dim)).contiguous().to(like)
             return self.cost.get_cost(repeated[count], actions)
 
         return cost

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lit_dcem.solvers.iterates import LastIterates
+from lit_dcem.solvers.options import require
 from lit_dcem.solvers.ranking import rank_finite
 from lit_dcem.solvers.types import Objective, Solution
 
@@ -57,7 +58,16 @@ class EmbeddingLoss:
         LastIterates(self.iterations, self.discount)  # raises for options out of range
 
     def __call__(self, objective: Objective, solution: Solution) -> Float[Tensor, ""]:
-        """The loss of a traced solution, averaged over its problems."""
+        """The loss of a traced solution, averaged over its problems.
+
+        Args:
+            objective: the one that was searched, to be minimised.
+            solution: of problems ``[B, D]``.
+
+        Raises:
+            ValueError: a solution without batch dimension or with several, or without a trace that a part needs.
+        """
+        require(solution.mean.dim() == 2, "The solution of an EmbeddingLoss must be [B, D]", list(solution.mean.shape))
         parts, device = [], solution.mean.device
         if self.answer > 0:
             last = LastIterates(self.iterations, self.discount)
@@ -76,6 +86,7 @@ class EmbeddingLoss:
         return (costs.mean(0) * weights).sum() / weights.sum()
 
     def _elites(self, solution: Solution) -> Float[Tensor, "batch elites dim"]:
+        require(solution.trace is not None, "A loss of elites needs a search with trace=True", None)
         assert solution.trace is not None
         elites = []
         for each in solution.trace:

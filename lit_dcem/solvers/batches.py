@@ -64,7 +64,12 @@ def _back(tensor: Any, batch: Sequence[int]) -> Any:
 
 def negated(objective: Objective) -> Objective:
     """The objective to minimise in place of one to maximise."""
-    return lambda points: -objective(points)
+
+    def negative(points: Tensor) -> Tensor:
+        values = objective(points)
+        return -(values if values.is_floating_point() else values.to(points.dtype))  # -x of uint8 would wrap
+
+    return negative
 
 
 def with_negated_values(solution: Solution) -> Solution:

@@ -82,6 +82,7 @@ class CMA(Distribution):
     """
 
     restart_below: float = 0.0
+    takes_negative_weights = True
 
     def __post_init__(self) -> None:
         require(0 <= self.restart_below < 1, "restart_below must be at least 0 and below 1", self.restart_below)

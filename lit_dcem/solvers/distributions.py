@@ -46,6 +46,9 @@ class Distribution(ABC):
     dimension. A method ``check_dim(dim)`` may raise a ValueError if it does not fit points of ``dim`` dimensions.
     """
 
+    takes_negative_weights = False
+    """whether ``fit`` takes the weights of ``LogRank(negative=True)``"""
+
     @abstractmethod
     def begin(self, mean: Float[Tensor, "batch dim"], std: Float[Tensor, "batch dim"]) -> Any:
         """The first state."""
@@ -58,7 +61,7 @@ class Distribution(ABC):
     def fit(self, state: Any, candidates: Float[Tensor, "batch n dim"], weights: Float[Tensor, "batch n"]) -> Any:
         """The next state. The ratios of the weights count (`shares_of`); broken candidates have weight 0.
 
-        Weights are at least 0, except those of ``LogRank(negative=True)``, which is for `CMA` alone.
+        Weights are at least 0, unless the distribution takes negative ones.
         """
 
     def answer(self, state: Any) -> Float[Tensor, "batch dim"]:

@@ -92,6 +92,7 @@ class Loop:
         if isinstance(self.generator, Sequence):
             rule = f"generator must be one, or one for each of {rows} problems"
             require(len(self.generator) == rows, rule, len(self.generator))
+            require(not self.common_noise, "common_noise must come with a single generator", len(self.generator))
 
     def _draw(self, count: int, mean: Tensor) -> Float[Tensor, "some_batch count dim"]:
         rows, dim = mean.shape

@@ -93,7 +93,7 @@ def minimize(
         RuntimeError: in the backward pass, if a checkpointed objective returns other values than before.
     """
     check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations, gradient_clip)
-    _check(weighting, num_candidates, num_iterations, tolerance)
+    _check(weighting, distribution, num_candidates, num_iterations, tolerance)
     loop = Loop(
         sizes=candidates_per_iteration(num_candidates, num_iterations),
         weighting=weighting,
@@ -120,11 +120,17 @@ def minimize(
 
 
 def _check(
-    weighting: AnyWeighting, num_candidates: int | Sequence[int], num_iterations: int, tolerance: float | None
+    weighting: AnyWeighting,
+    distribution: Distribution,
+    num_candidates: int | Sequence[int],
+    num_iterations: int,
+    tolerance: float | None,
 ) -> None:
     fewest = min(candidates_per_iteration(num_candidates, num_iterations))
     elites = getattr(weighting, "num_elites", None) or 1  # not all weightings have elites, or a fixed number
     require(elites <= fewest, "num_elites must be at most num_candidates", elites, fewest)
+    fits = not getattr(weighting, "negative", False) or getattr(distribution, "takes_negative_weights", False)
+    require(fits, "Negative weights must come with a distribution that takes them, such as CMA", distribution)
     if tolerance is not None:
         require(0 <= tolerance < math.inf, "tolerance must be at least 0 and finite", tolerance)
 
@@ -166,7 +172,7 @@ class Minimizer(SamplingSolver):
         given = locals()
         super().__init__({name: given[name] for name in OPTIONS})
         check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations, gradient_clip)
-        _check(weighting, num_candidates, num_iterations, tolerance)
+        _check(weighting, distribution, num_candidates, num_iterations, tolerance)
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor = 1.0) -> Solution:
         return minimize(objective, mean, std, **self.options)

@@ -98,7 +98,8 @@ class Planner(nn.Module):
         keep_plans: follow the rest of the last plan unless a new one has a higher predicted return.
         value: the return after the horizon from states ``[B, N, ...]``, as ``[B, N]``.
         proposals: action sequences ``[B, M, H, A]`` for states ``[B, ...]``, for example a policy's, which are
-            candidates of the first iteration.
+            candidates of the first iteration. It draws the others, so M must be smaller, and so must M + 1 with a warm
+            start.
         num_samples: rollouts of each candidate in each model, if the models are stochastic.
         risk: maximise the "mean" over samples and models, or the mean of the worst share, above 0 and at most 1.
         discount: of a step, from 0 to 1.
@@ -205,7 +206,18 @@ class Planner(nn.Module):
             known.append(best.unsqueeze(1))
         if self.proposals is not None:
             known.append(self.knots.points(self._proposed(state).to(like)))
-        return mean, torch.cat(known, 1) if known else None
+        if not known:
+            return mean, None
+        count, first = sum(each.shape[1] for each in known), self._first_count
+        rule = "A planner's proposals and warm start must be fewer than the first num_candidates"
+        require(first is None or count < first, rule, count, first)
+        return mean, torch.cat(known, 1)
+
+    @property
+    def _first_count(self) -> int | None:
+        """Candidates of the first iteration; None of a solver without such an option."""
+        count = getattr(self.solver, "options", {}).get("num_candidates")
+        return int(count[0]) if isinstance(count, Sequence) else count
 
     def _proposed(self, state: State) -> Float[Tensor, "batch proposals horizon action"]:
         assert self.proposals is not None

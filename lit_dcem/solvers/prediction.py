@@ -106,6 +106,7 @@ class Returns:
         count, horizon = actions.shape[1:3]
         repeated = actions.repeat_interleave(self.num_samples, 1) if self.num_samples > 1 else actions
         rewards, last = _rollout(model, state, repeated, self.value is not None)
+        rewards = rewards if rewards.is_floating_point() else rewards.to(actions.dtype)  # flags and counts
         if self.discount != 1:
             rewards = rewards * self.discount ** torch.arange(horizon, dtype=rewards.dtype, device=rewards.device)
         returns = rewards.sum(-1)

@@ -57,9 +57,12 @@ class SamplingSolver(Solver):
 
     def extra_repr(self) -> str:
         """The options that differ from the defaults."""
-        changed = {
-            name: value
-            for name, value in self.options.items()
-            if isinstance(value, Tensor) or value != self.defaults[name]
-        }
+        changed = {name: value for name, value in self.options.items() if _differs(value, self.defaults[name])}
         return ", ".join(f"{name}={value}" for name, value in changed.items())
+
+
+def _differs(value: Any, default: Any) -> bool:
+    try:
+        return isinstance(value, Tensor) or bool(value != default)
+    except RuntimeError:  # a tensor inside, with a number for each problem
+        return True

@@ -26,6 +26,8 @@ def bounded(solver: Solver, num_knots: int, action_dim: int, lower: Bound, upper
     Raises:
         ValueError: numbers that do not fit or are out of range.
     """
+    maximizes = bool(getattr(solver, "options", {}).get("maximize"))
+    require(not maximizes, "maximize of a planner's solver must be false, as a planner negates its returns", maximizes)
     check_bounds(lower, upper)
     given = {name: bound for name, bound in (("lower", lower), ("upper", upper)) if bound is not None}
     shape, fitting = (num_knots, action_dim), [action_dim]

@@ -58,7 +58,7 @@ class TopK(Weighting):
         _check_elites(self.num_elites)
 
     def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-        return hard_top_k(scores, self.num_elites)
+        return hard_top_k(scores, int(self.num_elites))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class SoftTopK(Weighting):
 
     Args:
         num_elites: k; the weights, each from 0 to 1, sum to it.
-        temperature: divides the scores; a tensor, which may be learned, must broadcast against ``[B, 1]``.
+        temperature: divides the scores; a tensor must broadcast against ``[B, 1]``. It may be learned; a Parameter is
+            then to be registered by the module that learns it, since solvers register none of their options.
 
     Raises:
         ValueError: ``num_elites`` below 1, or a temperature that is not positive.
@@ -83,7 +84,7 @@ class SoftTopK(Weighting):
         check_temperature(self.temperature)
 
     def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-        return lml(scores, self.num_elites, self.temperature)
+        return lml(scores, int(self.num_elites), self.temperature)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Softmax(Weighting):
     .. math:: w_i = \frac{\exp(s_i / \tau)}{\sum_j \exp(s_j / \tau)}
 
     Args:
-        temperature: divides the scores; a tensor, which may be learned, must broadcast against ``[B, 1]``.
+        temperature: divides the scores; a tensor must broadcast against ``[B, 1]``. It may be learned; a Parameter is
+            then to be registered by the module that learns it, since solvers register none of their options.
 
     Raises:
         ValueError: a temperature that is not positive.
@@ -125,7 +127,7 @@ class LogRank(Weighting):
     Args:
         num_elites: k; by default half of the candidates.
         negative: give the other candidates the negative numbers of the same formula, as active covariance adaptation
-            needs. Only `CMA` takes them.
+            needs. Of our distributions `CMA` alone takes them.
 
     Raises:
         ValueError: ``num_elites`` below 1.
