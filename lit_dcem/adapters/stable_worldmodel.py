@@ -119,7 +119,7 @@ class WorldModelSolver:
             ValueError: a solver that is not configured, or actions of another shape.
         """
         require(hasattr(self, "solver"), "A solver must be configured before it plans", "no configuration")
-        rows = [len(value) for value in info_dict.values() if hasattr(value, "shape") and len(value.shape)]
+        rows = [len(value) for value in info_dict.values() if _has_rows(value)]
         require(bool(rows), "info_dict must have a tensor or array with a row for each environment", list(info_dict))
         count = rows[0]
         first = self._first(info_dict, init_action, count)
@@ -178,13 +178,18 @@ def _repeated(bound: Bound, times: int) -> Any:
     return bound if numbers is None or numbers.dim() == 0 else numbers.repeat(times)
 
 
+def _has_rows(value: Any) -> bool:
+    """Whether a value is a tensor or array with a row for each environment, not a single number."""
+    return (isinstance(value, Tensor) or hasattr(value, "__array__")) and len(value.shape) > 0
+
+
 def _rows(value: Any, rows: slice) -> Any:
-    return value[rows] if isinstance(value, (Tensor, list)) or hasattr(value, "__array__") else value
+    return value[rows] if isinstance(value, list) or _has_rows(value) else value
 
 
 def _for_candidates(value: Any, count: int, like: Tensor) -> Any:
     """What is known of environments ``[B, ...]`` for candidates ``[B, N, ...]``, on the device of the model."""
     if isinstance(value, Tensor):
         value = value.to(like) if value.is_floating_point() else value.to(like.device)
-        return value.unsqueeze(1).expand(-1, count, *value.shape[1:])
-    return value[:, None].repeat(count, 1) if hasattr(value, "__array__") else value
+        return value.unsqueeze(1).expand(-1, count, *value.shape[1:]) if _has_rows(value) else value
+    return value[:, None].repeat(count, 1) if _has_rows(value) else value

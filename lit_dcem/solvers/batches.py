@@ -67,7 +67,8 @@ def negated(objective: Objective) -> Objective:
 
     def negative(points: Tensor) -> Tensor:
         values = objective(points)
-        return -(values if values.is_floating_point() else values.to(points.dtype))  # -x of uint8 would wrap
+        counts = isinstance(values, Tensor) and not values.is_floating_point()
+        return -(values.to(points.dtype) if counts else values)  # -x of uint8 would wrap
 
     return negative
 

@@ -24,7 +24,7 @@ def bounded(solver: Solver, num_knots: int, action_dim: int, lower: Bound, upper
         upper: as ``lower``, and above it.
 
     Raises:
-        ValueError: numbers that do not fit or are out of range.
+        ValueError: numbers that do not fit or are out of range, or a solver that maximizes.
     """
     maximizes = bool(getattr(solver, "options", {}).get("maximize"))
     require(not maximizes, "maximize of a planner's solver must be false, as a planner negates its returns", maximizes)

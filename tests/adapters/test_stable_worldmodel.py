@@ -59,6 +59,25 @@ def test_actions_reach_the_goal_of_each_environment():
     assert answer["costs"] == pytest.approx([0, 0, 0], abs=1e-3)
 
 
+@pytest.mark.parametrize("other", ["reach", 1.0, np.float64(1.0), torch.tensor(1.0), None])
+def test_what_is_no_array_does_not_count_the_environments(other):
+    answer = configured(Reach())({"about": other, **info()})
+    torch.testing.assert_close(answer["actions"], GOALS.double().view(3, 1, 1).expand(3, 4, 4), atol=0.02, rtol=0)
+
+
+def test_a_model_in_bfloat16_gets_actions_of_its_type():
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(4, 1)
+
+        def get_cost(self, info_dict, action_candidates):
+            return self.last(action_candidates).square().sum((-1, -2)).float()
+
+    actions = configured(Linear().bfloat16())(info())["actions"]
+    assert actions.shape == (3, 4, 4) and actions.isfinite().all()
+
+
 def test_policies_get_numbers_without_gradients():
     """A policy turns actions into NumPy arrays."""
     answer = configured(Reach(), DCEM(num_iterations=2)).solve(info())
@@ -145,6 +164,10 @@ def test_bounds_that_are_not_given_are_those_of_the_solver():
         (lambda: WorldModelSolver(Reach(), CEM).plan(info()), "A solver must be configured before it plans, got no"),
         (lambda: configured(Reach()).plan(info(), torch.zeros(3, 5, 4)), "B = 3, t at most 4 and A = 4, got [3, 5, 4]"),
         (lambda: configured(Reach()).plan(info(), torch.zeros(2, 4, 4)), "B = 3, t at most 4 and A = 4, got [2, 4, 4]"),
+        (
+            lambda: configured(Reach()).plan({"name": ["a", "b"]}),
+            "array with a row for each environment, got ['name'].",
+        ),
         (lambda: configured(Reach(), lower=[0, 0, 0]).plan(info()), "lower must broadcast against [4], got [6]."),
     ],
 )
