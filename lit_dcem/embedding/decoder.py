@@ -110,7 +110,7 @@ class ActionDecoder(nn.Module):
     ) -> Float[Tensor, "*batch horizon action_dim"]:
         """Logits that `squash` maps to actions: 0 is the middle of the bounds, and beyond +-4 actions saturate."""
         self._check_condition(condition)
-        weights = next(self.layers.parameters()).dtype  # a search may be in another type
+        weights = next((each.dtype for each in self.layers.parameters()), latent.dtype)  # a search may have another
         own = latent[..., : latent.shape[-1] - self.blends_rest].to(weights)
         first = self.layers[0](own)
         if condition is not None:
