@@ -86,8 +86,8 @@ class EmbeddingLoss:
         return (costs.mean(0) * weights).sum() / weights.sum()
 
     def _elites(self, solution: Solution) -> Float[Tensor, "batch elites dim"]:
-        require(solution.trace is not None, "A loss of elites needs a search with trace=True", None)
-        assert solution.trace is not None
+        if solution.trace is None:
+            raise ValueError("A loss of elites needs a search with trace=True, got None.")
         elites = []
         for each in solution.trace:
             count = min(self.num_elites, each.values.shape[1])

@@ -127,7 +127,7 @@ class Step:
             mean, std = replace(to, momentum=0.0).fit(before, candidates, weights)
             return mean, std, weights
 
-        options = int(of.num_elites), float(of.temperature), to.floor(values.dtype), parts
+        options = of.num_elites, float(of.temperature), to.floor(values.dtype), parts
         mean, std, weights = fused_fit(values, candidates, *options)
         return to.smoothed(before, mean, std), weights
 

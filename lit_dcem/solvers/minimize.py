@@ -129,7 +129,7 @@ def _check(
     fewest = min(candidates_per_iteration(num_candidates, num_iterations))
     elites = getattr(weighting, "num_elites", None) or 1  # not all weightings have elites, or a fixed number
     require(elites <= fewest, "num_elites must be at most num_candidates", elites, fewest)
-    fits = not getattr(weighting, "negative", False) or getattr(distribution, "takes_negative_weights", False)
+    fits = not getattr(weighting, "negative", False) or distribution.takes_negative_weights
     require(fits, "Negative weights must come with a distribution that takes them, such as CMA", distribution)
     if tolerance is not None:
         require(0 <= tolerance < math.inf, "tolerance must be at least 0 and finite", tolerance)

@@ -196,9 +196,8 @@ def check_distribution(mean: Tensor, warm_start: Tensor | None, first_size: int)
     fits = isinstance(mean, Tensor) and mean.is_floating_point() and mean.dim() >= 1
     require(fits, "mean must be floating point [*batch, D]", _describe(mean))
     if warm_start is not None:
-        rule = (
-            f"warm_start must be [B, M, D] with [B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
-        )
+        sizes = f"[B, D] = {list(mean.shape)} and M below num_candidates ({first_size})"
+        rule = f"warm_start must be [B, M, D] with {sizes} (of a planner, M counts its proposals and its last plan)"
         fits = isinstance(warm_start, Tensor) and warm_start.dim() == mean.dim() + 1
         fits = fits and (*warm_start.shape[:-2], warm_start.shape[-1]) == mean.shape
         fits = fits and warm_start.shape[-2] < first_size

@@ -206,18 +206,7 @@ class Planner(nn.Module):
             known.append(best.unsqueeze(1))
         if self.proposals is not None:
             known.append(self.knots.points(self._proposed(state).to(like)))
-        if not known:
-            return mean, None
-        count, first = sum(each.shape[1] for each in known), self._first_count
-        rule = "A planner's proposals and warm start must be fewer than the first num_candidates"
-        require(first is None or count < first, rule, count, first)
-        return mean, torch.cat(known, 1)
-
-    @property
-    def _first_count(self) -> int | None:
-        """Candidates of the first iteration; None of a solver without such an option."""
-        count = getattr(self.solver, "options", {}).get("num_candidates")
-        return int(count[0]) if isinstance(count, Sequence) else count
+        return mean, torch.cat(known, 1) if known else None
 
     def _proposed(self, state: State) -> Float[Tensor, "batch proposals horizon action"]:
         assert self.proposals is not None

@@ -55,10 +55,10 @@ class TopK(Weighting):
     is_differentiable = False
 
     def __post_init__(self) -> None:
-        _check_elites(self.num_elites)
+        object.__setattr__(self, "num_elites", _checked_elites(self.num_elites))
 
     def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-        return hard_top_k(scores, int(self.num_elites))
+        return hard_top_k(scores, self.num_elites)
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class SoftTopK(Weighting):
     temperature: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        _check_elites(self.num_elites)
+        object.__setattr__(self, "num_elites", _checked_elites(self.num_elites))
         check_temperature(self.temperature)
 
     def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-        return lml(scores, int(self.num_elites), self.temperature)
+        return lml(scores, self.num_elites, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,11 @@ class LogRank(Weighting):
 
     def __post_init__(self) -> None:
         if self.num_elites is not None:
-            _check_elites(self.num_elites)
+            object.__setattr__(self, "num_elites", _checked_elites(self.num_elites))
 
     def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
         count = scores.shape[-1]
-        k = max(1, count // 2) if self.num_elites is None else int(self.num_elites)
+        k = max(1, count // 2) if self.num_elites is None else self.num_elites
         require(k <= count, "num_elites must be at most num_candidates", k, count)
         ranks = torch.arange(1, count + 1, dtype=scores.dtype, device=scores.device)
         by_rank = math.log(k + 0.5) - ranks.log()
@@ -155,5 +155,7 @@ class LogRank(Weighting):
         return torch.where(scores > -math.inf, weights, 0)
 
 
-def _check_elites(num_elites: int) -> None:
-    require(whole_number("num_elites", num_elites) >= 1, "num_elites must be at least 1", num_elites)
+def _checked_elites(num_elites: int) -> int:
+    count = whole_number("num_elites", num_elites)
+    require(count >= 1, "num_elites must be at least 1", num_elites)
+    return count

@@ -85,8 +85,8 @@ def test_a_planner_in_bfloat16_takes_a_decoder():
 def test_proposals_and_a_warm_start_must_leave_room():
     planner = Planner(Point(), HARD, 3, 1, proposals=lambda state: torch.zeros(len(state), 9, 3, 1))
     _, memory = planner.act(torch.ones(1, 1))
-    rule = "proposals and warm start must be fewer than the first num_candidates, got 10 and 10"
-    with pytest.raises(ValueError, match=rule):
+    rule = "M below num_candidates (10) (of a planner, M counts its proposals and its last plan), got [1, 10, 3]."
+    with pytest.raises(ValueError, match=re.escape(rule)):
         planner.act(torch.ones(1, 1), memory)
     scheduled = planner.solver.replace(num_candidates=[11, *[10] * 9])
     wider = Planner(Point(), scheduled, 3, 1, proposals=planner.proposals)
