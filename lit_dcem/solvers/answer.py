@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lit_dcem.solvers.iteration import State, Step, best_of, clamped, evaluate, known_to_be_finite, set_aside
 from lit_dcem.solvers.options import require
+from lit_dcem.solvers.precision import full_precision
 from lit_dcem.solvers.types import Iteration, Solution
 
 
@@ -32,7 +33,8 @@ def solution_of(
         trace: whether the solution has the iterations.
     """
     kept = tuple(iterations) if trace else None
-    answer = clamped(step.distribution.answer(state.distribution), step.bounds)
+    with full_precision(state.distribution.mean):
+        answer = clamped(step.distribution.answer(state.distribution), step.bounds)
     last = answer.unsqueeze(1)
     value = evaluate(step.objective, last)
     candidates = torch.cat([last, *(iteration.candidates for iteration in iterations)], 1)

@@ -16,6 +16,7 @@ from lit_dcem.solvers.clipping import clip_gradient
 from lit_dcem.solvers.distributions import Distribution, Gaussian
 from lit_dcem.solvers.fused import fused_fit
 from lit_dcem.solvers.options import as_bound, plain, require
+from lit_dcem.solvers.precision import full_precision
 from lit_dcem.solvers.ranking import is_free_to_look, rank_finite
 from lit_dcem.solvers.types import Bound, Iteration, Objective
 from lit_dcem.solvers.weights import AnyWeighting, SoftTopK
@@ -53,25 +54,22 @@ class Step:
 
     def begin(self, mean: Tensor, std: Tensor, kept: Tensor | None) -> State:
         """The first state."""
-        distribution = self.distribution.begin(mean, std)
+        with full_precision(mean):
+            distribution = self.distribution.begin(mean, std)
         return State(distribution, kept, self._ended(distribution))
 
     def __call__(self, state: State, noise: Float[Tensor, "batch fresh dim"]) -> tuple[State, Iteration]:
         before = state.distribution
-        candidates = self._candidates(state, noise)
+        with full_precision(noise):
+            candidates = self._candidates(state, noise)
         values = evaluate(self.objective, candidates)
         points, broken = candidates, None
         if not known_to_be_finite(values, candidates):
             values, broken = set_aside(self.objective, candidates, values)
             # Weight 0 is not enough: 0 * NaN is NaN.
             points = torch.where(broken.unsqueeze(-1), before.mean.detach().unsqueeze(1), candidates)
-        scored = values if self.gradient_clip is None else clip_gradient(values, self.gradient_clip)
-        fitted = self._fused(before, scored, candidates) if broken is None else None
-        if fitted is None:
-            weights = self._weigh(scored, broken)
-            fitted = self.distribution.fit(before, points, weights), weights
-        after, weights = fitted
-        after = after._replace(mean=clamped(after.mean, self.bounds))
+        with full_precision(noise):
+            after, weights = self._fit(before, points, values, broken)
         if broken is not None:
             has_any = ~broken.all(1)
             after, weights = _where(has_any, after, before), torch.where(has_any.unsqueeze(1), weights, 0)
@@ -79,6 +77,16 @@ class Step:
             after = _where(~state.ended, after, before)
         iteration = Iteration(before.mean, before.std, candidates, values, weights)
         return State(after, self._keep(points, values), self._ended(after)), iteration
+
+    def _fit(self, before: Any, points: Tensor, values: Tensor, broken: Tensor | None) -> tuple[Any, Tensor]:
+        """The next state of the distribution, with its mean within the bounds, and the weights."""
+        scored = values if self.gradient_clip is None else clip_gradient(values, self.gradient_clip)
+        fitted = self._fused(before, scored, points) if broken is None else None
+        if fitted is None:
+            weights = self._weigh(scored, broken)
+            fitted = self.distribution.fit(before, points, weights), weights
+        after, weights = fitted
+        return after._replace(mean=clamped(after.mean, self.bounds)), weights
 
     def _candidates(self, state: State, noise: Tensor) -> Tensor:
         candidates = self.distribution.sample(state.distribution, noise)

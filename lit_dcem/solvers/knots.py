@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lit_dcem.solvers.noise import knot_weights
 from lit_dcem.solvers.options import require, whole_number
+from lit_dcem.solvers.precision import full_precision
 
 Interpolation = Literal["linear", "constant"]
 """straight lines between knots that are evenly spaced from the first action to the last, or blocks of equal actions"""
@@ -48,11 +49,11 @@ class Knots(nn.Module):
     def actions(self, points: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch horizon action"]:
         """The actions that points stand for."""
         knots = points.unflatten(-1, (self.num_knots, -1))
-        return knots if self._are_actions else self.matrix.to(points) @ knots
+        return knots if self._are_actions else _product(self.matrix, knots)
 
     def points(self, actions: Float[Tensor, "*batch horizon action"]) -> Float[Tensor, "*batch dim"]:
         """The points whose actions are closest to those given."""
-        return (actions if self._are_actions else self.inverse.to(actions) @ actions).flatten(-2)
+        return (actions if self._are_actions else _product(self.inverse, actions)).flatten(-2)
 
     def advance(self, points: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         """The points one time step later."""
@@ -66,3 +67,9 @@ class Knots(nn.Module):
 def later(actions: Float[Tensor, "*batch horizon action"]) -> Float[Tensor, "*batch horizon action"]:
     """Action sequences without their first action; the last action is repeated."""
     return torch.cat([actions[..., 1:, :], actions[..., -1:, :]], -2)
+
+
+def _product(matrix: Tensor, steps: Float[Tensor, "*batch some_steps action"]) -> Float[Tensor, "*batch steps action"]:
+    """A matrix times numbers along time, in their precision."""
+    with full_precision(steps):
+        return matrix.to(steps) @ steps

@@ -15,6 +15,7 @@ from lit_dcem.solvers.distributions import Distribution
 from lit_dcem.solvers.iteration import State, Step, as_bounds
 from lit_dcem.solvers.noise import AnyNoise
 from lit_dcem.solvers.options import as_std, check_distribution, require
+from lit_dcem.solvers.precision import full_precision
 from lit_dcem.solvers.ranking import is_free_to_look
 from lit_dcem.solvers.recompute import recomputed
 from lit_dcem.solvers.types import Bound, Iteration, Objective, Solution
@@ -71,7 +72,8 @@ class Loop:
             if iterations and _all_ended(state):
                 break
             counts.append(state.ended)
-            noise = self._draw(size if state.kept is None else size - state.kept.shape[1], mean)
+            with full_precision(mean):
+                noise = self._draw(size if state.kept is None else size - state.kept.shape[1], mean)
             with torch.set_grad_enabled(with_grad and i >= first_with_grad):
                 state, iteration = self._advance(step, state, noise)
             iterations.append(iteration)

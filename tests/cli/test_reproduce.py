@@ -78,7 +78,7 @@ def test_figures_are_drawn_from_their_runs(drawn, capsys):
     assert drawn["3"] == drawn["7"] == []
     assert drawn["8"] == drawn["9"] == ["sweep_cartpole"]
     assert drawn["1"][0] == "regression/seed_everything=0/version_0/checkpoints/last.ckpt" and len(drawn["1"]) == 2
-    assert len(drawn["5"]) == 6 and len(drawn["4"]) == 3 * (1 + 1 + 3)
+    assert len(drawn["5"]) == 6 and len(drawn["4"]) == 3 + 4 + 3 * 3
     assert drawn["10"][0] == "cartpole_pca.pt" and len(drawn["10"]) == 4
     assert drawn["13"] == [f"cartpole-swingup/task=cartpole-swingup,phase=3,seed={i}/version_0" for i in range(3)]
     assert all("phase=2" in path for number in ("12", "14", "15") for path in drawn[number])

@@ -135,6 +135,15 @@ def test_tables_of_chains(write, done, tmp_path, capsys):
     assert "evaluated" in capsys.readouterr().out
 
 
+def test_a_phase_may_have_a_name(write, done, tmp_path):
+    named = [PHASES[0], {**PHASES[1], "phase": "2 fine-tuned"}]
+    sweep(write(chains={"swingup": named}, grid={"seed_everything": [0]}), tmp_path / "out", jobs=1)
+    assert [row["phase"] for row in table(tmp_path / "out" / "results.csv")] == ["1", "2 fine-tuned"]
+    assert (tmp_path / "out" / "task=swingup,phase=2-fine-tuned,seed=0").is_dir()
+    sweep(write(chains={"swingup": named}, grid={"seed_everything": [0]}), tmp_path / "out", jobs=1)
+    assert len(done.names) == 4  # nothing is done again
+
+
 def test_a_failure_stops_its_chain_alone(write, done, tmp_path):
     failing = name("cheetah-run", 1, 1)
     done.ends[failing] = "failed"
@@ -217,7 +226,7 @@ def test_a_phase_starts_from_the_one_before(write, tmp_path, best):
 def test_the_evaluation_is_of_100_episodes_with_seeds_that_nothing_else_has(tmp_path):
     processes = plan(read_sweep(CONFIGS / "sweep_planet.yaml"), tmp_path)
     runs = [each for each in processes if isinstance(each, Run)]
-    assert len(processes) == 54 and len(runs) == 27
+    assert len(processes) == 60 and len(runs) == 30
     assert [each.columns["phase"] for each in runs[:4]] == [1, 2, 3, 1] and runs[1].before is runs[0]
     evaluation = processes[1]
     assert isinstance(evaluation, Evaluation) and evaluation.run is runs[0]
@@ -226,6 +235,20 @@ def test_the_evaluation_is_of_100_episodes_with_seeds_that_nothing_else_has(tmp_
     seeds = range(900_001, 900_101)
     assert all(seed in EVALUATION_SEEDS for seed in seeds)
     assert max(EVALUATION_SEEDS) < min(VALIDATION_SEED, TEST_SEED)
+
+
+def test_the_walker_is_fine_tuned_through_dcem_before_ppo(tmp_path):
+    """From its own phase 2, model and replay; the other phases keep the paper's numbers."""
+    processes = plan(read_sweep(CONFIGS / "sweep_planet.yaml"), tmp_path)
+    walker = [each for each in processes if isinstance(each, Run) and each.columns["task"] == "walker-walk"][:4]
+    assert [each.columns["phase"] for each in walker] == [1, 2, "2-dcem", 3]
+    _train(walker[1])
+    walker[1].record("done")
+    typed, tuned = walker[2].begin(None), f"{walker[1].folder}/version_0"
+    assert f"--model.init_args.start={tuned}/checkpoints/best.ckpt" in typed
+    assert f"--data.init_args.initial_replay={tuned}" in typed or f"--data.init_args.initial_replay={tuned}/." in typed
+    assert "--trainer.max_epochs=40" in typed and sum("finetune_dcem.yaml" in each for each in typed) == 1
+    assert walker[3].before is walker[2]
 
 
 @pytest.mark.parametrize(
@@ -280,8 +303,8 @@ def test_an_error_of_our_own_ends_the_sweep(write, tmp_path, monkeypatch, jobs):
         ({"chains": [1]}, "chains must be a dict"),
         ({"chains": {1: PHASES}}, "named by text that is not empty, got 1"),
         ({"chains": {"a": []}}, r"The chain a must be a list of phases that is not empty, got \[\]"),
-        ({"chains": {"a": [3]}}, "Phase 1 of a must have configs, starts, arguments and nothing else, got 3"),
-        ({"chains": {"a": [{"config": 3}]}}, "nothing else, got {'config': 3}"),
+        ({"chains": {"a": [3]}}, "Phase 1 of a must have configs, and .* arguments and phase alone, got 3"),
+        ({"chains": {"a": [{"config": 3}]}}, "phase alone, got {'config': 3}"),
         ({"chains": {"a": [{"configs": []}]}}, "Configs in phase 1 of a must be a list that is not empty"),
         ({"chains": {"a": [{**PHASES[0], "arguments": [1]}]}}, "Arguments in phase 1 of a must be a dict"),
         ({"chains": {"a": [PHASES[1]]}}, "The first phase of a has none to start from"),
@@ -291,6 +314,12 @@ def test_an_error_of_our_own_ends_the_sweep(write, tmp_path, monkeypatch, jobs):
         ({"chains": {"a": [{**PHASES[0], "arguments": {"seed_everything": 1}}]}}, "given once.*, got seed_everything"),
         ({"chains": {"a": [{"configs": ["nope.yaml"]}]}}, "nope.yaml"),
         ({"chains": {"a/b": PHASES, "a b": PHASES}}, "must have different names, got task=a-b,phase=1,seed=0 twice"),
+        ({"chains": {"a": [{**PHASES[0], "phase": ""}]}}, "text or a whole number, got ''"),
+        ({"chains": {"a": [{**PHASES[0], "phase": True}]}}, "text or a whole number, got True"),
+        (
+            {"chains": {"a": [{**PHASES[0], "phase": "2"}, PHASES[1]]}},
+            "The phases of a must have .* names, got 2, 2",
+        ),
         ({"chains": {"a": PHASES * 3000}}, "at most 10,000 runs, got 12,000"),
         ({"mode": "best"}, "mode must be min or max, got best"),
         ({"mode": 3}, "mode must be a str"),

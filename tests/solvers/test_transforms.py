@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from torch.func import grad, jacfwd, jacrev, jvp, vjp, vmap
 from torch.testing import assert_close
 
-from lit_dcem import cem, dcem, lml, unrolled_gd
+from lit_dcem import DCEM, Planner, cem, dcem, lml, minimize, unrolled_gd
+from lit_dcem.solvers.cma import CMA
+from lit_dcem.solvers.distributions import Gaussian
+from lit_dcem.solvers.full_gaussian import FullGaussian
+from lit_dcem.solvers.noise import Spline
 
 pytestmark = [
     # torch 2.13 warns of itself: when dynamo traces any autograd.Function, and when forward mode is first used.
@@ -34,6 +38,16 @@ def compiled() -> Iterator[Callable[..., Callable]]:
     torch.compiler.reset()
     yield lambda function, backend="aot_eager": torch.compile(function, fullgraph=True, backend=backend)
     torch.compiler.reset()
+
+
+class Own(Gaussian):
+    """A distribution of one's own that multiplies matrices."""
+
+    def begin(self, mean, std):
+        return super().begin(mean @ torch.eye(mean.shape[1]), std)
+
+    def answer(self, state):
+        return state.mean @ torch.eye(state.mean.shape[1]).roll(1, 0)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -221,6 +235,55 @@ def test_autocast_of_the_objective_leaves_the_solution_in_float32(solver) -> Non
     assert {i.values.dtype for i in solution.trace} == {i.candidates.dtype for i in solution.trace} == {torch.float32}
     (solution.value.sum() + descended.mean.sum()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in energy[:-1].parameters())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"distribution": FullGaussian()},
+        {"distribution": CMA()},
+        {"noise": Spline(3, horizon=6)},
+        {"distribution": Own()},
+    ],
+    ids=["FullGaussian", "CMA", "Spline", "own"],
+)
+def test_autocast_changes_nothing_but_the_objective(options) -> None:
+    """So a search whose objective has no products is the same under autocast."""
+
+    def objective(x):
+        return (x - 0.3).square().sum(-1) + (x - x.roll(1, -1)).square().sum(-1)
+
+    def solve():
+        generator = torch.Generator().manual_seed(0)
+        return minimize(objective, torch.zeros(2, 6), checkpoint=True, generator=generator, **options)
+
+    theirs = solve()
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = solve()
+    assert_close((ours.mean, ours.std, ours.best), (theirs.mean, theirs.std, theirs.best), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "constant"])
+def test_autocast_leaves_knots_in_full_precision(interpolation) -> None:
+    class Sum:
+        def step(self, state: Tensor, action: Tensor) -> Tensor:
+            return state + action
+
+        def reward(self, state: Tensor, action: Tensor) -> Tensor:
+            return -(state - 1).square().sum(-1)
+
+    solver = DCEM(temperature=0.0, num_candidates=20, num_elites=4, num_iterations=3)
+    planner = Planner(Sum(), solver, 7, 2, lower=-1.0, upper=1.0, knots=3, interpolation=interpolation)
+
+    def plans():
+        generator, state = torch.Generator().manual_seed(0), torch.zeros(2, 2)
+        first = planner(state, generator=generator)
+        return first.actions, planner(state, first.memory, generator=generator).actions
+
+    theirs = plans()
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = plans()
+    assert_close(ours, theirs, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("given", "kept"), [("float64", "float64"), ("bfloat16", "float32"), ("float16", "float32")])

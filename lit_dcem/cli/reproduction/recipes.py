@@ -64,8 +64,8 @@ def _cartpole(**grid: list[Any]) -> Study:
     return Study("sweep_cartpole", content)
 
 
-def _planet(task: str, phases: int, evaluated: bool = False, seeds: Sequence[int] = (0,)) -> Study:
-    """The first phases of a task."""
+def _planet(task: str, phases: int | None = None, evaluated: bool = False, seeds: Sequence[int] = (0,)) -> Study:
+    """The first phases of a task; all by default."""
 
     def content() -> Content:
         whole = read_yaml(shipped("configs") / "sweep_planet.yaml")
@@ -128,7 +128,7 @@ RECIPES: Mapping[str, Recipe] = {
     "3": Recipe("the graphical model, drawn from the code", quick="10 s"),
     "4": Recipe(
         "returns of PlaNet's controllers",
-        [_planet(task, 3, evaluated=True, seeds=SEEDS if task == SWINGUP else (0,)) for task in SUITE],
+        [_planet(task, evaluated=True, seeds=SEEDS if task == SWINGUP else (0,)) for task in SUITE],
         draws="returns", data=f"{_from_state(*SUITE)}; 100 episodes of each controller and seed", seeds=SEEDS_SHOWN,
         time=f"{CHEETAH_TIME}; {WALKER_TIME}; {SWINGUP_3}; evaluations not timed",
         hardware=f"{EPYC_CORE}; swing-up {EPYC_512}", commit=f"{CHEETAH_COMMIT}; {WALKER_COMMIT}; {SWINGUP_COMMIT}",
@@ -189,7 +189,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "13": Recipe(
         "returns of phase 3 against steps of PPO",
-        [_planet(SWINGUP, 3, seeds=SEEDS)],
+        [_planet(SWINGUP, seeds=SEEDS)],
         draws="logs", phase=3, data=_from_state(SWINGUP), seeds="0, 1, 2",
         time=SWINGUP_3, hardware=EPYC_512, commit=SWINGUP_COMMIT,
         quick="63 s",

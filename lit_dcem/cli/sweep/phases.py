@@ -15,7 +15,7 @@ from lit_dcem.files.shipped import shipped_file
 
 SEED = "seed_everything"
 PARTS = {"configs": list, "starts": dict, "arguments": dict}
-"""of a phase; all but the configs may be left out"""
+"""of a phase, besides its name; all but the configs may be left out"""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,25 @@ def _read_chain(name: Any, phases: Any, content: dict[str, Any], file: Path) -> 
         _refuse(f"The chain {name} must be a list of phases that is not empty", phases, file)
     if isinstance(phases[0], dict) and phases[0].get("starts"):
         _refuse(f"The first phase of {name} has none to start from", phases[0]["starts"], file)
-    return [_read_phase({"task": name, "phase": i}, each, content, file) for i, each in enumerate(phases, 1)]
+    labels = [{"task": name, "phase": _label(each, i, file)} for i, each in enumerate(phases, 1)]
+    taken = [str(each["phase"]) for each in labels]
+    if len(set(taken)) < len(taken):
+        _refuse(f"The phases of {name} must have different names", ", ".join(taken), file)
+    return [_read_phase(own, each, content, file) for own, each in zip(labels, phases, strict=True)]
+
+
+def _label(given: Any, position: int, file: Path) -> Any:
+    """The name of a phase: its own, or else its position in the chain."""
+    label = given.get("phase", position) if isinstance(given, dict) else position
+    if type(label) not in (int, str) or label == "":
+        _refuse("The name of a phase must be text or a whole number", repr(label), file)
+    return label
 
 
 def _read_phase(labels: dict[str, Any], given: Any, content: dict[str, Any], file: Path) -> Phase:
     where = f"phase {labels['phase']} of {labels['task']}"
-    if not isinstance(given, dict) or not given.keys() <= PARTS.keys():
-        _refuse(f"{where} must have {', '.join(PARTS)} and nothing else", given, file)
+    if not isinstance(given, dict) or not given.keys() <= {"phase", *PARTS}:
+        _refuse(f"{where} must have configs, and may have starts, arguments and phase alone", given, file)
     parts = {name: given.get(name, kind()) for name, kind in PARTS.items()}
     for name, kind in PARTS.items():
         if not isinstance(parts[name], kind) or not (parts[name] or name != "configs"):
