@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_dcem.solvers.iteration import as_bounds, clamped
 from lit_dcem.solvers.options import candidates_per_iteration, plain
@@ -19,6 +20,8 @@ Same = TypeVar("Same", bound="SamplingSolver")
 class SamplingSolver(Solver):
     """A solver that evaluates candidates, with its options in the attribute ``options``.
 
+    Options that learn, parameters and modules, are part of the solver: optimizers, devices and checkpoints find them.
+
     Args:
         options: the values of all options, by name.
     """
@@ -29,6 +32,11 @@ class SamplingSolver(Solver):
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__()
         self.options = {name: plain(value) for name, value in options.items()}
+        learned = dict(_learned(self.options))
+        if learned:
+            self.learned = nn.Module()
+        for name, value in learned.items():
+            setattr(self.learned, name, value)  # which registers it
 
     def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """Points clamped to the bounds of the search."""
@@ -59,6 +67,16 @@ class SamplingSolver(Solver):
         """The options that differ from the defaults."""
         changed = {name: value for name, value in self.options.items() if _differs(value, self.defaults[name])}
         return ", ".join(f"{name}={value}" for name, value in changed.items())
+
+
+def _learned(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Parameters and modules among options, and among the fields of such parts as a weighting."""
+    for name, value in options.items():
+        if isinstance(value, (nn.Parameter, nn.Module)):
+            yield name, value
+        elif is_dataclass(value):
+            own = {f"{name}_{field.name}": getattr(value, field.name) for field in fields(value)}
+            yield from _learned(own)
 
 
 def _differs(value: Any, default: Any) -> bool:

@@ -69,8 +69,8 @@ class SoftTopK(Weighting):
 
     Args:
         num_elites: k; the weights, each from 0 to 1, sum to it.
-        temperature: divides the scores; a tensor must broadcast against ``[B, 1]``. It may be learned; a Parameter is
-            then to be registered by the module that learns it, since solvers register none of their options.
+        temperature: divides the scores; a tensor must broadcast against ``[B, 1]``. It may be learned: the
+            solver that has this weighting registers a Parameter.
 
     Raises:
         ValueError: ``num_elites`` below 1, or a temperature that is not positive.
@@ -94,8 +94,8 @@ class Softmax(Weighting):
     .. math:: w_i = \frac{\exp(s_i / \tau)}{\sum_j \exp(s_j / \tau)}
 
     Args:
-        temperature: divides the scores; a tensor must broadcast against ``[B, 1]``. It may be learned; a Parameter is
-            then to be registered by the module that learns it, since solvers register none of their options.
+        temperature: divides the scores; a tensor must broadcast against ``[B, 1]``. It may be learned: the
+            solver that has this weighting registers a Parameter.
 
     Raises:
         ValueError: a temperature that is not positive.

@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from lit_dcem.training.finite_weights import diverged
 from lit_dcem.training.run_folder import CHECKPOINTS, run_folder
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
@@ -108,9 +109,19 @@ class LastCheckpoint(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if type(exception) is SIGTERMException and trainer.received_sigterm:  # Lightning's, between two updates
-            self._save(trainer)
-            self.said = f"Stopped after update {trainer.global_step}, and saved; resume with --ckpt_path last."
+            self.said = self._saved_or_diverged(trainer, pl_module)
             trainer.strategy.barrier()  # a process that ended would have the others killed while they write
+        elif self._has_updated:
+            self.said = f"Stopped at once; --ckpt_path last resumes from update {self._saved_step}."
+            if not self._saved_step:
+                self.said = "Stopped at once, before the first checkpoint to resume from."
+
+    def _saved_or_diverged(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
+        lost = trainer.strategy.reduce_boolean_decision(diverged(pl_module) is not None, all=False)
+        if lost:
+            return f"Stopped after update {trainer.global_step}, which was not saved: weights are NaN or infinite."
+        self._save(trainer)
+        return f"Stopped after update {trainer.global_step}, and saved; resume with --ckpt_path last."
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -29,12 +29,12 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def stop(capsys, name, moment, number, times=1):
+def stop(capsys, name, moment, number, times=1, trained=TRAINED):
     """Train until signals come; the exit code, and what is said last."""
     killer = {"moment": moment, "number": number, "name": name, "times": times}
     options = [f"--trainer.callbacks.{option}={value}" for option, value in killer.items()]
     with pytest.raises(SystemExit) as exit_:
-        main([*TRAINED, "--trainer.callbacks+=support.killer.Killer", *options])
+        main([*trained, "--trainer.callbacks+=support.killer.Killer", *options])
     words = capsys.readouterr().err
     assert "Traceback" not in words
     return exit_.value.code, words.strip().splitlines()[-1]
@@ -76,10 +76,24 @@ def test_a_signal_lets_a_validation_end(straight, here, capsys, name, moment, nu
     ],
 )
 def test_a_second_signal_leaves_the_checkpoint_of_the_last_epoch(straight, here, capsys, name, moment, number):
-    assert stop(capsys, name, moment, number, times=2) == (CODES[name], "lit-dcem: Stopped.")
+    told = "lit-dcem: Stopped at once; --ckpt_path last resumes from update 4."
+    assert stop(capsys, name, moment, number, times=2) == (CODES[name], told)
     assert_saved(folder("cartpole"), 4, [2, 4])
     main([*TRAINED, "--ckpt_path=last"])
     assert_same_run(straight, folder("cartpole"))
+
+
+def test_a_second_signal_before_the_first_checkpoint_says_so(here, capsys):
+    told = "lit-dcem: Stopped at once, before the first checkpoint to resume from."
+    assert stop(capsys, "SIGINT", "update", 2, times=2) == (130, told)
+    assert not (folder("cartpole") / "checkpoints/last.ckpt").exists()
+
+
+def test_a_signal_does_not_save_weights_that_are_not_finite(here, capsys):
+    told = "lit-dcem: Stopped after update 2, which was not saved: weights are NaN or infinite."
+    trained = typed("cartpole", "--data.updates_per_epoch=4", "--model.optimizer.lr=1e36")
+    assert stop(capsys, "SIGTERM", "step", 2, trained=trained) == (143, told)
+    assert not list(folder("cartpole").glob("checkpoints/*"))
 
 
 SLURM = {"JOB_ID": 4242, "JOB_NAME": "train", "NTASKS": 1, "NTASKS_PER_NODE": 1, "NNODES": 1, "NODELIST": "localhost"}
