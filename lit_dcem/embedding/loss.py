@@ -65,8 +65,10 @@ class EmbeddingLoss:
             solution: of problems ``[B, D]``.
 
         Raises:
-            ValueError: a solution without batch dimension or with several, or without a trace that a part needs.
+            ValueError: a solution without batch dimension or with several, of a search that maximizes, or without a
+                trace that a part needs.
         """
+        require(not solution.maximize, "An EmbeddingLoss needs a search that minimizes costs", "maximize=True")
         require(solution.mean.dim() == 2, "The solution of an EmbeddingLoss must be [B, D]", list(solution.mean.shape))
         parts, device = [], solution.mean.device
         if self.answer > 0:

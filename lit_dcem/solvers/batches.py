@@ -77,4 +77,4 @@ def with_negated_values(solution: Solution) -> Solution:
     """The solution of a negated objective, with the values of the objective itself."""
     flip: Callable[[Iteration], Iteration] = lambda each: replace(each, values=-each.values)  # noqa: E731
     trace = None if solution.trace is None else tuple(map(flip, solution.trace))
-    return replace(solution, value=-solution.value, best_value=-solution.best_value, trace=trace)
+    return replace(solution, value=-solution.value, best_value=-solution.best_value, trace=trace, maximize=True)

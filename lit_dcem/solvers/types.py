@@ -65,6 +65,8 @@ class Solution:
     """iterations, or steps, that were taken; with a ``tolerance``, those before the problem ended"""
     bounds: tuple[float | Tensor | None, float | Tensor | None] = (None, None)
     """of points: lower and upper, numbers or ``[B, D]``"""
+    maximize: bool = False
+    """whether the largest value was looked for: "least" is then "largest" above"""
 
     @property
     def at_bound(self) -> Bool[Tensor, "*batch dim"]:

@@ -46,6 +46,14 @@ def test_the_loss_of_an_embedding_needs_one_batch_dimension(part, batch):
         loss(bowl, solution)
 
 
+@pytest.mark.parametrize("part", ["answer", "best", "elites"])
+def test_the_loss_of_an_embedding_needs_a_search_that_minimizes(part):
+    solution = minimize(bowl, torch.zeros(2, 3), weighting=SoftTopK(10), maximize=True, trace=True)
+    assert solution.maximize and not minimize(bowl, torch.zeros(2, 3)).maximize
+    with pytest.raises(ValueError, match="needs a search that minimizes costs, got maximize=True"):
+        EmbeddingLoss(**{"answer": 0.0, part: 1.0})(bowl, solution)
+
+
 def test_the_loss_of_elites_needs_a_trace():
     with pytest.raises(ValueError, match="A loss of elites needs a search with trace=True, got None"):
         EmbeddingLoss(answer=0.0, elites=1.0)(bowl, minimize(bowl, torch.zeros(2, 3)))
