@@ -142,11 +142,12 @@ def test_the_rate_of_a_longer_run_is_as_resuming_says():
     assert f"--trainer.max_epochs {at_last}" in (ROOT / "docs/resuming.md").read_text()
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_example_finds_the_gradient_of_the_minimisers(seed):
+def test_the_example_finds_the_gradient_of_the_minimisers(seed, document):
     """Against the minimisers on a fine grid, and their derivative by the implicit function theorem."""
     torch.manual_seed(seed)
-    code = next(block for block in (ROOT / "README.md").read_text().split("```python\n") if "import dcem" in block)
+    code = next(block for block in (ROOT / document).read_text().split("```python\n") if "import dcem" in block)
     names: dict = {}
     exec(code.partition("```")[0], names)
     theta = names["theta"]
