@@ -16,6 +16,8 @@ from lit_dcem.training.last_checkpoint import LastCheckpoint
 from lit_dcem.training.messages import one_sentence
 from lit_dcem.training.run_folder import CHECKPOINTS, RunFolder, discard
 
+REUSE = "to reuse its seed episodes, add --data.initial_replay"
+
 
 class Attempt:
     """How far a command got, which decides what may still be refused and what is then cleaned up."""
@@ -24,6 +26,8 @@ class Attempt:
         self.made: Path | None = None
         """folder that was made for a new run"""
         self.folder: RunFolder | None = None
+        self.copies_replay = False
+        """whether a new run begins with the episodes of another"""
         self.last = LastCheckpoint()
 
     def release(self) -> None:
@@ -48,8 +52,8 @@ class Attempt:
         except KeyboardInterrupt:
             raise self._stopped(130) from None
         except UsageError as error:
-            self._clear(useless=isinstance(error, WriteError) and self._has_saved_nothing)
-            raise
+            useless = isinstance(error, WriteError) and self._has_saved_nothing
+            raise self._cleared(error, useless) from error.__cause__
         except Exception as error:
             if (full := disk_error(error)) is not None:
                 self._clear(useless=self._has_saved_nothing)
@@ -59,8 +63,7 @@ class Attempt:
                 raise large from error
             if self._has_updated and not isinstance(error, MisconfigurationException):
                 raise
-            self._clear()
-            raise UsageError(in_plain_words(error)) from error
+            raise self._cleared(UsageError(in_plain_words(error))) from error
         else:
             if self.trained_nothing:
                 self._clear()
@@ -77,11 +80,22 @@ class Attempt:
         return self.folder is not None and self.folder.has_updated
 
     def _stopped(self, code: int) -> StoppedError:
-        if self.made is not None and not self._has_updated and _has_episodes(self.made):  # they may have taken long
-            reuse = f"--data.initial_replay={self.made}"
-            return StoppedError(code, f"Stopped before the first update; to reuse its seed episodes, add {reuse}.")
+        if self._has_seed_episodes:
+            return StoppedError(code, f"Stopped before the first update; {REUSE}={self.made}.")
         self._clear()
         return StoppedError(code, self.last.said)
+
+    @property
+    def _has_seed_episodes(self) -> bool:
+        """Whether a run that made no update yet has collected episodes, which may have taken long."""
+        return self.made is not None and not self._has_updated and _has_episodes(self.made)
+
+    def _cleared(self, error: UsageError, useless: bool = False) -> UsageError:
+        """Remove what an error has left of no use; the error, which says what is left, if anything."""
+        if self._has_seed_episodes and not self.copies_replay and not isinstance(error, WriteError):
+            return UsageError(f"{str(error).rstrip('.')}; {REUSE}={self.made}.")
+        self._clear(useless)
+        return error
 
     @property
     def _has_saved_nothing(self) -> bool:

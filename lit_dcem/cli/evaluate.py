@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from os.path import samefile
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -131,8 +132,15 @@ def _check(options: Namespace) -> None:
     given = {f"--{name}": options[name] for name in ("out", "video") if options[name] is not None}
     for name, path in given.items():
         require(not os.path.isdir(path), "--out and --video must be files", f"the folder {path}")
+        replaces = Path(path).suffix == ".ckpt" or _are_same(path, options.checkpoint)
+        require(not replaces, "--out and --video must not replace a checkpoint", path)
         check_writable(path, name)
     require(len(set(given.values())) == len(given), "--out and --video must be different files", options.out)
+
+
+def _are_same(path: str, checkpoint: str | None) -> bool:
+    """Whether both name one file."""
+    return checkpoint is not None and os.path.isfile(path) and os.path.isfile(checkpoint) and samefile(path, checkpoint)
 
 
 def _evaluator(checkpoint: Checkpoint | None, options: Namespace) -> Evaluator:

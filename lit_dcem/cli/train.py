@@ -169,6 +169,7 @@ class TrainingCLI(LightningCLI):
         if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
             folder = folder_of(Path(config.ckpt_path)) if resumes else new_run(runs_folder(config))
             self.attempt.made = None if resumes else folder
+            self.attempt.copies_replay = config.data.get("init_args", {}).get("initial_replay") is not None
             log_into(config.trainer, folder, self.checkpoint)
         if config.trainer.enable_model_summary is not False:
             self.first_callbacks = [ParameterSummary()]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import atexit
 import copy
 import inspect
+import weakref
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import gymnasium
@@ -47,6 +48,7 @@ class GymSimulation:
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self._name = name
         self._environment = _made(name, options or {})
+        self._close = weakref.finalize(self, self._environment.close)  # with this object, or at the end
         self.observation_dim = observation_dim(getattr(self._environment, "observation_space", None), name)
         self._actions = ActionBox(getattr(self._environment, "action_space", None), name)
         self.lower, self.upper = self._actions.lower, self._actions.upper
@@ -95,7 +97,7 @@ class GymSimulation:
                 reason = str(error).rstrip(".")
                 raise UsageError(f"Pictures of {self._name} need a missing package: {reason}.") from error
         if not self._drawn:
-            atexit.register(self._environment.close)  # before OpenGL itself is unloaded
+            atexit.register(self._close)  # before OpenGL itself is unloaded
             self._drawn = True
         picture = np.asarray(picture)
         if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
@@ -116,7 +118,9 @@ def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
             if "rgb_array" not in environment.metadata.get("render_modes", ()):
                 return environment
             environment.close()
-            return _make(name, options, render_mode="rgb_array")
+            with suppress(TypeError):  # it lists the mode, but takes none: there are no pictures
+                return _make(name, options, render_mode="rgb_array")
+            return _make(name, options)
     except expected as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         what = f"{name} with env_options {dict(options)}" if options else name

@@ -127,7 +127,9 @@ def one_sentence(message: str) -> str:
     names = _names(types)
     if names and (not said or (_rank(said[0]) == len(VAGUE) and re.search("integer|number", names))):
         said = [_of_types(names, types, given[1] if given else "")]
-    sentence = said[0] if said else " ".join(body.split()) or "Something is missing"
+    whole = " ".join(body.split()) or "Something is missing"
+    plain = not key and not types and set(said) <= set(items) and not NOISE.search(body)  # of other code, on any lines
+    sentence = whole if plain or not said else said[0]
     return _finish(_about(key, given[1] if given else "", sentence))
 
 

@@ -281,6 +281,7 @@ def test_the_stronger_expert_of_the_shipped_config(capsys):
         ([*TINY, *LOOP, "--video=film.avi"], "--video must end in .mp4 or .gif, got film.avi."),
         ([*TINY, "--video=film.mp4"], "--video needs --closed_loop"),
         ([*TINY, "--out=."], "must be files"),
+        ([*TINY, "--out=mine.ckpt"], "--out and --video must not replace a checkpoint, got mine.ckpt."),
         ([*TINY, f"{SOLVER}.num_elites=300"], "num_elites must be at most num_candidates, got 300 and 20."),
         ([*TINY, f"{SOLVER}.num_elite=3"], "num_elite"),
         ([*TINY, "--planner.init_args.answer=worst"], "worst"),
@@ -316,6 +317,14 @@ def test_what_cannot_be_written_is_told_before_anything_is_planned(tmp_path, mon
     with pytest.raises(UsageError) as error:
         run([*TINY, *arguments])
     assert says in str(error.value) and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_measured_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pt").write_bytes(b"weights")
+    with pytest.raises(UsageError, match=r"must not replace a checkpoint, got \./a\.pt\."):
+        run(["--checkpoint=a.pt", "--out=./a.pt"])
+    assert (tmp_path / "a.pt").read_bytes() == b"weights"
 
 
 def test_numbers_are_kept_though_there_is_no_room_for_the_video(tmp_path, monkeypatch, capsys):

@@ -184,6 +184,7 @@ def nested(key, inner, name, value):
             "num_elites must be at most num_candidates, got 300 and 100.",
         ),
         ("File not found", "File not found."),
+        ("robot disconnected:\n  at joint 3\n\nposition 4.1\n", "robot disconnected: at joint 3 position 4.1."),
         ("", "Something is missing."),
     ],
 )

@@ -23,8 +23,8 @@ class Walk(gymnasium.Env):
 
     observation_space, action_space = Box(-1, 1, (5,)), Box(-2, 2, (1,), np.int64)
 
-    def __init__(self, falls=None, scale=1.0):
-        self.falls, self.scale = falls, scale
+    def __init__(self, falls=None, scale=1.0, breaks=None):
+        self.falls, self.scale, self.breaks, self.steps = falls, scale, breaks, 0
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -34,6 +34,9 @@ class Walk(gymnasium.Env):
     def step(self, action):
         assert self.action_space.contains(action)
         self.count += 1
+        self.steps += 1
+        if self.steps == self.breaks:
+            raise RuntimeError(f"robot disconnected\nat step {self.steps}")
         return self.scale * self.np_random.standard_normal(5), float(action[0]), self.count == self.falls, False, {}
 
 
@@ -79,6 +82,40 @@ def test_episodes_shorter_than_a_sequence_train_measure_and_chain(tmp_path, monk
     assert "must have the shapes of the model, got" in sentence and "termination_head" in sentence
     other_order = '--data.init_args.env_options={"scale": 0.5, "falls": 3}'
     main(command(2, OPTIONS[0], other_order, ENDS, *start))
+
+
+def test_an_environment_that_fails_leaves_the_seed_episodes(tmp_path, monkeypatch, capsys):
+    """Which may have taken hours, on a robot."""
+    monkeypatch.chdir(tmp_path)
+    broken = '--data.init_args.env_options={"breaks": 75}'
+    seeds = ["--data.init_args.seed_episodes=20", "--data.init_args.time_limit=20"]
+    sentence = refused(capsys, *command(1, OPTIONS[0], broken, *seeds))
+    kept = Path("runs/swingup_phase1/version_0")
+    reuse = f"--data.initial_replay={kept}"
+    assert sentence.endswith(f"RuntimeError: robot disconnected at step 75; to reuse its seed episodes, add {reuse}.")
+    collected = (kept / "replay/rank_0/episodes.f32").read_bytes()
+    assert collected
+    few = ["--data.init_args.seed_episodes=1", "--data.init_args.time_limit=20"]
+    same = '--data.init_args.env_options={"breaks": 75, "falls": null}'
+    assert "must be of the task of the run" in refused(capsys, *command(1, OPTIONS[0], same, *few, reuse))
+    whole = '--data.init_args.env_options={"breaks": 75}'
+    making_no_steps = "--data.init_args.seed_updates=1000"
+    main(command(1, OPTIONS[0], whole, *few, reuse, making_no_steps))
+    assert Path("runs/swingup_phase1/version_1/replay/rank_0/episodes.f32").read_bytes() == collected
+
+
+def test_another_tasks_replay_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(command(1, *OPTIONS, ENDS, "--data.init_args.time_limit=50"))
+    run = Path("runs/swingup_phase1/version_0")
+    reuse = [f"--data.init_args.initial_replay={run}", "--data.init_args.time_limit=50"]
+    for other in (["--data.init_args.action_repeat=2"], ['--data.init_args.env_options={"falls": 4}']):
+        sentence = refused(capsys, *command(1, *OPTIONS, ENDS, *reuse, *other))
+        assert "initial_replay must be of the task of the run, Walk-v0 with action repeat" in sentence
+        theirs = "got Walk-v0 with action repeat 1 and env_options {'falls': 3, 'scale': 0.5}"
+        assert sentence.endswith(f"{theirs} in {run}.")
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
+    main(command(1, *OPTIONS, ENDS, *reuse))
 
 
 @pytest.mark.slow

@@ -205,6 +205,28 @@ def test_another_start_needs_another_folder(write, done, tmp_path):
         sweep(write(chains={"cheetah-run": other}), tmp_path / "out", jobs=2)
 
 
+def test_a_phase_put_in_the_middle_needs_another_folder(write, done, tmp_path, monkeypatch):
+    """Or what came after it would count as done, though it began elsewhere."""
+    execute = execution.execute
+    monkeypatch.setattr(execution, "execute", lambda process, *more: (process.begin(None), execute(process, *more))[1])
+    third = {**PHASES[1], "phase": "ppo"}
+    sweep(write(chains={"cheetah-run": [*PHASES, third]}), tmp_path / "out", jobs=2)
+    sweep(write(chains={"cheetah-run": [*PHASES, third]}), tmp_path / "out", jobs=2)
+    assert len(done.names) == 12
+    longer = [*PHASES, {**PHASES[1], "phase": "tuned"}, third]
+    with pytest.raises(UsageError, match="phase=ppo,seed=0 must be resumed as it began, got other start: use another"):
+        sweep(write(chains={"cheetah-run": longer}), tmp_path / "out", jobs=2)
+
+
+def test_phases_do_not_share_a_config(write, done, tmp_path):
+    for folder, text in (("fast", "{max_epochs: 1}"), ("slow", "{max_epochs: 9}")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.yaml").write_text(f"trainer: {text}")
+    chains = {"a": [{"phase": "b_1", "configs": ["fast/p.yaml"]}], "a_b": [{"configs": ["slow/p.yaml"]}]}
+    runs = [each for each in plan(read_sweep(write(chains=chains)), tmp_path / "out") if isinstance(each, Run)]
+    assert len({path for run in runs for path in run.configs}) == 2
+
+
 @pytest.mark.parametrize("best", [True, False])
 def test_a_phase_starts_from_the_one_before(write, tmp_path, best):
     """From its best checkpoint, or the last one if it has no other; and goes on with that when all is moved."""

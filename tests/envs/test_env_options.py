@@ -1,5 +1,7 @@
 """Limits of time and options of environments: in the library, in the data of a run, and from its checkpoints."""
 
+import gc
+
 import gymnasium
 import numpy as np
 import pytest
@@ -180,3 +182,42 @@ def test_data_makes_all_its_environments_with_limit_and_options(kind):
     assert envs.reset().tolist() == [[0.5]] * 3 and first_episode(envs)[1] == 3
     with pytest.raises(ValueError, match="time_limit must be at least 1, got 0"):
         kind(env="Short-v0", time_limit=0)
+
+
+class Closing(Endless):
+    """Counts how many are open; lists a render mode that it does not take."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    opened = 0
+
+    def __init__(self):
+        super().__init__()
+        Closing.opened += 1
+
+    def close(self):
+        Closing.opened -= 1
+
+
+@pytest.fixture
+def closing():
+    Closing.opened = 0
+    gymnasium.register("Closing-v0", Closing)
+    yield "Closing-v0"
+    del gymnasium.registry["Closing-v0"]
+
+
+def test_environments_are_closed_when_nobody_needs_them(closing):
+    """A validation makes ten of them, each perhaps with a process or a port."""
+    envs = make(closing, num_envs=3, time_limit=7)
+    envs.reset()
+    assert Closing.opened == 3
+    del envs
+    gc.collect()
+    assert Closing.opened == 0
+
+
+def test_an_environment_that_takes_no_render_mode_works_without_pictures(closing):
+    envs = make(closing, time_limit=7)
+    assert first_episode(envs)[1] == 7
+    with pytest.raises(UsageError, match="must have the render mode rgb_array to be drawn, got none in Closing-v0"):
+        envs.render()

@@ -139,6 +139,8 @@ def test_runs_have_the_name_of_their_config(tmp_path):
     assert [name_of(path) for path in (folder, events, tmp_path)] == ["cheetah_phase1"] * 2 + [tmp_path.name]
     assert name_of(shipped) == "walker_phase1_fast"
     assert name_of(tmp_path / "task=walker-walk,phase=2,seed=0/version_0") == "walker-walk, phase 2"
+    assert name_of(tmp_path / "task=walker-walk,phase=2-dcem,seed=0/version_0") == "walker-walk, phase 2-dcem"
+    assert name_of(tmp_path / "task=walker-walk,phase=fine,seed=0/version_0") == "walker-walk, phase fine"
     assert read_run(logs_of(shipped)).keys() == {"train/return", "val/return", *LOSSES}
 
 

@@ -140,9 +140,19 @@ def test_a_search_at_temperature_0_is_not_called_dcem(tmp_path):
     assert by_controller(files)["cheetah-run"] == {"latent CEM": [[2]], "latent CEM + PPO": [[3]], "DCEM": [[7]]}
 
 
-def test_another_planner_counts_if_it_is_of_the_phases_kind(tmp_path):
-    with pytest.raises(UsageError, match=r"latent space, got CEM over actions in .*c\.json"):
-        by_controller([evaluated(tmp_path / "c.json", 2, search=FULL)])
+@pytest.mark.parametrize(
+    ("phase", "search", "known"),
+    [
+        (2, FULL, "CEM in a latent space or DCEM in a latent space"),
+        (3, "UnrolledGD in a latent space", "CEM in a latent space or DCEM in a latent space"),
+        (1, LATENT, "CEM over actions"),
+        (1, "UnrolledGD over actions", "CEM over actions"),
+        (1, "CEM of RandomShooting", "CEM over actions"),
+    ],
+)
+def test_no_other_planner_goes_by_the_name_of_the_papers(tmp_path, phase, search, known):
+    with pytest.raises(UsageError, match=rf"PlanetPhase{phase} with {known}, got {search} in .*c\.json"):
+        by_controller([evaluated(tmp_path / "c.json", phase, search=search)])
 
 
 def test_returns_are_drawn_against_ppo_steps(tmp_path):

@@ -51,6 +51,12 @@ class Run(Process):
         whole = self.folder / "version_0" / path
         return whole.with_name("last.ckpt") if whole.name == BEST and not whole.exists() else whole
 
+    def changed(self) -> list[str]:
+        """Also the start, if the chain has another phase before this one than when it began."""
+        began = self.recorded().get("began_with", {}).values()
+        moved = self.before is not None and any(self.before.name not in Path(path).parts for path in began)
+        return [*super().changed(), *(["start"] if moved else [])]
+
     def own_end(self) -> str | None:
         """One of FINISHED, or None if it did not come to its own end."""
         status = read_json(self.ending).get("status")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import yaml
 
 from lit_dcem.envs.make import make, usual_action_repeat
 from lit_dcem.envs.vector import VectorEnv
@@ -168,6 +170,17 @@ def same_task(rollouts: EnvironmentData, options: Mapping[str, Any], path: str) 
     theirs, ours = (_task(given) for given in (options, vars(rollouts)))
     if theirs != ours:
         raise UsageError(f"A phase must have the task of the phase it starts from, {theirs} in {path}, got {ours}.")
+
+
+def check_replay(rollouts: EnvironmentData, run: Path) -> None:
+    """Raise a UsageError if the config of a run, where it has one, is of another task than the rollouts."""
+    try:
+        options = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["init_args"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return
+    theirs, ours = (_task(given) for given in (options, vars(rollouts)))
+    if theirs != ours:
+        raise UsageError(f"initial_replay must be of the task of the run, {ours}, got {theirs} in {run}.")
 
 
 def _task(options: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lit_dcem.envs.policy import Policy, PolicyState
 from lit_dcem.errors import require
 from lit_dcem.planet.data.collector import Collector
-from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts
+from lit_dcem.planet.data.environment_data import EnvironmentData, check_counts, check_replay
 from lit_dcem.planet.data.episode import Episode, Sequences
 from lit_dcem.planet.data.replay import EpisodeReplay
 from lit_dcem.training.last_checkpoint import raise_if_stopped
@@ -182,6 +182,7 @@ class Rollouts(EnvironmentData):
         folder = (run if newest is None else folder_of(newest)) / "replay"
         parts = sorted(folder.glob("rank_*"))
         require(bool(parts), "initial_replay must be the folder of a run that has a replay", self.initial_replay)
+        check_replay(self, folder.parent)
         episodes = (episode for part in parts for episode in self._episodes_in(part))
         for episode in islice(episodes, self._trainer.global_rank, None, self._trainer.world_size):
             self._keep(episode)

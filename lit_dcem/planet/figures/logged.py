@@ -66,7 +66,7 @@ def name_of(path: Path) -> str:
         return re.sub(r"_\d+$", "", path.name.partition(".tfevents")[0].removesuffix(".csv"))
     folder = path.parent if path.is_file() else path
     name = re.sub(r",seed=\d+$", "", folder.parent.name if folder.name.startswith("version_") else folder.name)
-    return re.sub(r"^task=(.+),phase=(\d+)", r"\1, phase \2", name)
+    return re.sub(r"^task=(.+),phase=([^,]+)", r"\1, phase \2", name)
 
 
 def read_run(path: Path, number: str = "11") -> Run:

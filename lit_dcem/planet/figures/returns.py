@@ -23,6 +23,8 @@ Tasks = Mapping[str, Mapping[str, Seeds]]
 
 PHASES = {"PlanetPhase1": "full CEM", "PlanetPhase2": "{}", "PlanetPhase3": "{} + PPO"}
 """what plans in a checkpoint of each module, with the name of its latent search"""
+LATENT = {"CEM in a latent space": "latent CEM", "DCEM in a latent space": "DCEM"}
+"""names of latent searches"""
 CONTROLLERS = "full CEM", "latent CEM", "DCEM", "latent CEM + PPO", "DCEM + PPO"
 """in the paper's order; a search at temperature 0 is not DCEM"""
 PAPER = {
@@ -109,10 +111,10 @@ def _check_report(name: str, report: Any, path: Path) -> None:
 
 def _evaluation(module: str, report: Mapping[str, Any], path: Path) -> Returns:
     search = report["search"]
-    if module != "PlanetPhase1" and search.endswith("over actions"):  # in a model that is not phase 1's
-        rule = f"Figure 4 shows {module} with a planner that searches its latent space"
-        raise UsageError(f"{rule}, got {search} in {path}.")
-    controller = PHASES[module].format("latent CEM" if search.startswith("CEM ") else "DCEM")
+    known = {"CEM over actions": ""} if module == "PlanetPhase1" else LATENT
+    if search not in known:
+        raise UsageError(f"Figure 4 shows {module} with {' or '.join(known)}, got {search} in {path}.")
+    controller = PHASES[module].format(known[search])
     return Returns(report["environment"], controller, report["returns"])
 
 
