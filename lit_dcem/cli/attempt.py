@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ class Attempt:
         self.folder: RunFolder | None = None
         self.copies_replay = False
         """whether a new run begins with the episodes of another"""
+        self.resumed_from: str | None = None
+        """what was typed as ``--ckpt_path``"""
         self.last = LastCheckpoint()
 
     def release(self) -> None:
@@ -62,6 +65,7 @@ class Attempt:
                 self._clear(useless=self._has_saved_nothing)
                 raise large from error
             if self._has_updated and not isinstance(error, MisconfigurationException):
+                self._tell_what_is_left()
                 raise
             raise self._cleared(UsageError(in_plain_words(error))) from error
         else:
@@ -84,6 +88,12 @@ class Attempt:
             return StoppedError(code, f"Stopped before the first update; {REUSE}={self.made}.")
         self._clear()
         return StoppedError(code, self.last.said)
+
+    def _tell_what_is_left(self) -> None:
+        """Before the traceback of other code, such as an environment's."""
+        reuse = f"{REUSE}={self.made}" if self.made is not None and _has_episodes(self.made) else ""
+        if left := self.last.left or reuse:
+            print(f"lit-dcem: The error below ended the run; {left}.", file=sys.stderr)
 
     @property
     def _has_seed_episodes(self) -> bool:

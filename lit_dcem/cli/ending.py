@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pytorch_lightning import Trainer
@@ -13,8 +14,14 @@ from lit_dcem.training.run_folder import CHECKPOINTS
 NOTHING = "Nothing was trained, as there were no updates to make; there is no new run."
 
 
-def what_next(trainer: Trainer, folder: Path) -> str:
-    """A line that says where everything of a run is, and what to type next."""
+def what_next(trainer: Trainer, folder: Path, resumed_from: str | None = None) -> str:
+    """A line that says where everything of a run is, and what to type next.
+
+    Args:
+        trainer: has trained.
+        folder: of the run.
+        resumed_from: what was typed as ``--ckpt_path``, which resumes the same run again.
+    """
     said, measured = [], folder / CHECKPOINTS / "last.ckpt"
     checkpoints = trainer.checkpoint_callback  # the first one
     if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
@@ -23,11 +30,12 @@ def what_next(trainer: Trainer, folder: Path) -> str:
     if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
         said.append(f"see its curves: tensorboard --logdir {_short(folder)}")
     if measured.is_file():
-        said += [f"measure it: lit-dcem evaluate --checkpoint {_short(measured)}", "resume it: --ckpt_path last"]
+        said.append(f"measure it: lit-dcem evaluate --checkpoint {_short(measured)}")
+        said.append(f"resume it: --ckpt_path {shlex.quote(resumed_from or 'last')}")
     return f"Done{'; ' * bool(said)}{'; '.join(said)}."
 
 
 def _short(path: str | Path) -> str:
     """Seen from here, if it lies below."""
     path, here = Path(path).resolve(), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

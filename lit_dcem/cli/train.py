@@ -129,6 +129,7 @@ class TrainingCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.checked_config()
+        self.attempt.resumed_from = config.ckpt_path
         if config.ckpt_path == "last":
             config.ckpt_path = str(newest_checkpoint(config))
         if config.ckpt_path is not None:
@@ -221,7 +222,8 @@ class TrainingCLI(LightningCLI):
         if self.attempt.trained_nothing:
             rank_zero_info(NOTHING)
         elif self.attempt.folder is not None:
-            rank_zero_info(what_next(self.trainer, self.attempt.folder.path(self.trainer)))
+            folder = self.attempt.folder.path(self.trainer)
+            rank_zero_info(what_next(self.trainer, folder, self.attempt.resumed_from))
 
 
 def recorded(part: Tree) -> Tree:

@@ -48,7 +48,7 @@ class GymSimulation:
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         self._name = name
         self._environment = _made(name, options or {})
-        self._close = weakref.finalize(self, self._environment.close)  # with this object, or at the end
+        self._close = weakref.finalize(self, _close, self._environment)  # with this object, or at the end
         self.observation_dim = observation_dim(getattr(self._environment, "observation_space", None), name)
         self._actions = ActionBox(getattr(self._environment, "action_space", None), name)
         self.lower, self.upper = self._actions.lower, self._actions.upper
@@ -117,7 +117,7 @@ def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
             environment = _make(name, options)
             if "rgb_array" not in environment.metadata.get("render_modes", ()):
                 return environment
-            environment.close()
+            _close(environment)
             with suppress(TypeError):  # it lists the mode, but takes none: there are no pictures
                 return _make(name, options, render_mode="rgb_array")
             return _make(name, options)
@@ -130,6 +130,11 @@ def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
 def _make(name: str, options: Mapping[str, Any], **more: Any) -> gymnasium.Env:
     options = copy.deepcopy(dict(options))  # an environment may keep and modify them
     return gymnasium.make(name, disable_env_checker=True, **more, **options)
+
+
+def _close(environment: gymnasium.Env) -> None:
+    with suppress(Exception):  # of its own, which was perhaps never reset
+        environment.close()
 
 
 def _time_limit(environment: gymnasium.Env) -> int | None:

@@ -168,7 +168,10 @@ class Controller:
                 no candidate has a finite return; the controller stays as it was.
         """
         observations = torch.from_numpy(self._checked(observation)).unsqueeze(0)
+        before = self._generator.get_state()
         actions, state = self._policy(observations, self._action, self._first, self._state)
+        if not actions.isfinite().all():
+            self._generator.set_state(before)
         require(bool(actions.isfinite().all()), "A plan needs a candidate with a finite predicted return", "none")
         self._state = state
         self._action, self._first = actions.cpu().float().clamp(-1, 1), torch.zeros(1, dtype=torch.bool)

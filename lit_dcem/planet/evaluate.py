@@ -115,7 +115,8 @@ def _evaluate(
         own = env_seeds[start : start + MOST_AT_ONCE]
         name = f"{data.env}: episodes {start + 1} to {start + len(own)} of {num_episodes}"
         rounds.append(_round(policy, data.make_envs(len(own), own), len(own), seed + start, film and not start, name))
-    return rounds[0]._replace(returns=torch.cat([each.returns for each in rounds]))
+    returns, broken = torch.cat([each.returns for each in rounds]), sum(each.num_diverged for each in rounds)
+    return rounds[0]._replace(returns=returns, num_diverged=broken)
 
 
 def _round(
@@ -138,6 +139,7 @@ def _report(
         "environment": data.env,
         "action_repeat": data.action_repeat,
         "episodes": len(returns),
+        "diverged": evaluation.num_diverged,
         "median": quartiles[1],
         "quartiles": [quartiles[0], quartiles[2]],
         "mean": returns.mean().item(),

@@ -55,6 +55,8 @@ class LastCheckpoint(pl.Callback):
         self._stops = False
         self.said = "Stopped."
         """what became of the run that was stopped"""
+        self.left = ""
+        """how to resume a run that ended in the middle of something, in words; empty without a checkpoint"""
         self._step = self._saved_step = 0
         self._corrections: dict[str, int] = {}
 
@@ -111,10 +113,11 @@ class LastCheckpoint(pl.Callback):
         if type(exception) is SIGTERMException and trainer.received_sigterm:  # Lightning's, between two updates
             self.said = self._saved_or_diverged(trainer, pl_module)
             trainer.strategy.barrier()  # a process that ended would have the others killed while they write
+        elif self._has_updated and self._saved_step:
+            self.left = f"--ckpt_path last resumes from update {self._saved_step}"
+            self.said = f"Stopped at once; {self.left}."
         elif self._has_updated:
-            self.said = f"Stopped at once; --ckpt_path last resumes from update {self._saved_step}."
-            if not self._saved_step:
-                self.said = "Stopped at once, before the first checkpoint to resume from."
+            self.said = "Stopped at once, before the first checkpoint to resume from."
 
     def _saved_or_diverged(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
         lost = trainer.strategy.reduce_boolean_decision(diverged(pl_module) is not None, all=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,6 +65,10 @@ def checked_seed(seed: int | None) -> int:
     Raises:
         ValueError: one that torch's generators do not take.
     """
-    if seed is not None and not 0 <= seed < 2**63:
+    if seed is None:
+        return torch.initial_seed() % 2**63
+    if not hasattr(seed, "__index__"):
+        raise ValueError(f"seed must be a whole number, got {seed}.")
+    if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be at least 0 and below 2**63, got {seed}.")
-    return torch.initial_seed() % 2**63 if seed is None else seed
+    return operator.index(seed)

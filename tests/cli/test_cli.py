@@ -126,12 +126,25 @@ def test_an_interrupt_of_any_command_is_said(monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 @pytest.mark.parametrize("checkpoint", ["last", str(RUN / "checkpoints/last.ckpt")])
-def test_fit_goes_on_in_place(fitted, checkpoint):
+def test_fit_goes_on_in_place(fitted, checkpoint, caplog):
     main([*FIT, "--ckpt_path", checkpoint, "--trainer.max_epochs=3"])
+    assert caplog.records[-1].getMessage().endswith(f"resume it: --ckpt_path {checkpoint}.")
     assert [path.name for path in (fitted / "runs/regression").iterdir()] == ["version_0"]
     saved = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == 15
     assert [row["step"] for row in saved["callbacks"]["History"]["rows"]] == [5, 10, 15]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_moved_run_is_told_where_it_is(fitted, caplog):
+    """With ``last``, another run would go on."""
+    (fitted / "my runs").mkdir()
+    (fitted / RUN).rename(fitted / "my runs/version_0")
+    moved = "my runs/version_0/checkpoints/last.ckpt"
+    main([*FIT, "--ckpt_path", moved, "--trainer.max_epochs=3"])
+    said = caplog.records[-1].getMessage()
+    assert "--checkpoint 'my runs/version_0/checkpoints/best.ckpt';" in said
+    assert said.endswith(f"resume it: --ckpt_path '{moved}'.")
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")

@@ -22,6 +22,7 @@ class Walk(gymnasium.Env):
     """Falls after so many steps, or never."""
 
     observation_space, action_space = Box(-1, 1, (5,)), Box(-2, 2, (1,), np.int64)
+    nan_at = None
 
     def __init__(self, falls=None, scale=1.0, breaks=None):
         self.falls, self.scale, self.breaks, self.steps = falls, scale, breaks, 0
@@ -37,7 +38,8 @@ class Walk(gymnasium.Env):
         self.steps += 1
         if self.steps == self.breaks:
             raise RuntimeError(f"robot disconnected\nat step {self.steps}")
-        return self.scale * self.np_random.standard_normal(5), float(action[0]), self.count == self.falls, False, {}
+        reward = np.nan if self.count == self.nan_at else float(action[0])
+        return self.scale * self.np_random.standard_normal(5), reward, self.count == self.falls, False, {}
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +118,28 @@ def test_another_tasks_replay_is_refused(tmp_path, monkeypatch, capsys):
         assert sentence.endswith(f"{theirs} in {run}.")
     assert [path.name for path in run.parent.iterdir()] == ["version_0"]
     main(command(1, *OPTIONS, ENDS, *reuse))
+
+
+def test_an_environment_that_fails_later_tells_what_is_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fails = '--data.init_args.env_options={"breaks": 70}'
+    few = ["--data.init_args.seed_episodes=1", "--data.init_args.time_limit=20", "--trainer.max_epochs=30"]
+    with pytest.raises(RuntimeError, match="robot disconnected"):
+        main(command(1, OPTIONS[0], fails, *few))
+    kept = torch.load("runs/swingup_phase1/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"]
+    told = f"lit-dcem: The error below ended the run; --ckpt_path last resumes from update {kept}.\n"
+    assert kept > 0 and told in capsys.readouterr().err
+
+
+def test_broken_episodes_of_an_evaluation_are_told(tmp_path, monkeypatch):
+    """Where rewards are negative, breaking the simulation would look best."""
+    monkeypatch.chdir(tmp_path)
+    main(command(1, OPTIONS[0], '--data.init_args.env_options={"scale": 0.5}', "--data.init_args.time_limit=20"))
+    monkeypatch.setattr(Walk, "nan_at", 7)
+    with pytest.warns(UserWarning, match="A simulation must not break down in an evaluation, .* got 2 that did"):
+        main(["evaluate", "--checkpoint", "runs/swingup_phase1", "--episodes=2", "--out=out.json"])
+    (report,) = json.loads(Path("out.json").read_text())["results"].values()
+    assert report["diverged"] == 2 and len(report["returns"]) == 2
 
 
 @pytest.mark.slow

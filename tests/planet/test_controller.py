@@ -1,5 +1,7 @@
 """A checkpoint as a controller of an environment that the caller steps himself."""
 
+import math
+
 import gymnasium
 import numpy as np
 import pytest
@@ -257,6 +259,34 @@ def test_an_environment_that_has_changed_is_refused(checkpoint):
 def test_seeds_are_those_of_torch(checkpoint, seed):
     with pytest.raises(ValueError, match="seed must be at least 0"):
         load_controller(checkpoint("Pendulum-v1", 3, 1), seed=seed)
+
+
+def test_a_seed_is_a_whole_number_of_any_type(checkpoint):
+    path = checkpoint("Pendulum-v1", 3, 1)
+    with pytest.raises(ValueError, match=r"seed must be a whole number, got 1\.5\."):
+        load_controller(path).reset(1.5)
+    ours, theirs = (load_controller(path, seed=seed) for seed in (np.int64(3), 3))
+    good, _ = start("Pendulum-v1", 0)
+    np.testing.assert_array_equal(ours.act(good), theirs.act(good))
+
+
+def test_a_plan_that_fails_leaves_the_controller_as_it_was(checkpoint, monkeypatch):
+    path = checkpoint("Pendulum-v1", 3, 1)
+    ours, theirs = load_controller(path, seed=5), load_controller(path, seed=5)
+    good, _ = start("Pendulum-v1", 0)
+    for controller in (ours, theirs):
+        controller.act(good)
+    policy = ours._policy
+
+    def fails(*inputs):
+        actions, state = policy(*inputs)
+        return torch.full_like(actions, math.nan), state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "_policy", fails)
+        with pytest.raises(UsageError, match="A plan needs a candidate with a finite predicted return"):
+            ours.act(good)
+    np.testing.assert_array_equal(ours.act(good), theirs.act(good))
 
 
 def test_it_says_what_it_is_for(checkpoint):

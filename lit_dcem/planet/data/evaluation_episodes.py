@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lit_dcem.envs.policy import Policy
@@ -36,6 +37,8 @@ class Evaluation(NamedTuple):
     """of the first episode, one an observation but the last; none unless it was filmed"""
     seconds_per_decision: float
     """for all environments at once, the simulator not counted"""
+    num_diverged: int = 0
+    """episodes that the simulation broke down in; their returns are of the steps before"""
 
 
 @torch.no_grad()
@@ -61,7 +64,10 @@ def evaluate_episodes(policy: Policy, envs: VectorEnv, num_episodes: int, film: 
         if film and not episodes[0]:
             frames.append(envs.render(0, *FRAME))
         num_steps += 1
-    return _evaluation(episodes, frames, collector.plan_seconds / num_steps)
+    if envs.num_diverged:
+        rule = "A simulation must not break down in an evaluation, as such an episode counts as it is until then"
+        rank_zero_warn(f"{rule}, got {envs.num_diverged} that did.")
+    return _evaluation(episodes, frames, collector.plan_seconds / num_steps)._replace(num_diverged=envs.num_diverged)
 
 
 def _evaluation(episodes: list[list[Episode]], frames: list[np.ndarray], seconds: float) -> Evaluation:
