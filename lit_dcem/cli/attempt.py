@@ -101,7 +101,7 @@ class Attempt:
         return self.made is not None and not self._has_updated and _has_episodes(self.made)
 
     def _cleared(self, error: UsageError, useless: bool = False) -> UsageError:
-        """Remove what an error has left of no use; the error, which says what is left, if anything."""
+        """Keep the seed episodes, or discard the folder; return the error, which tells how to reuse what is kept."""
         if self._has_seed_episodes and not self.copies_replay and not isinstance(error, WriteError):
             return UsageError(f"{str(error).rstrip('.')}; {REUSE}={self.made}.")
         self._clear(useless)

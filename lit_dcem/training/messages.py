@@ -128,7 +128,7 @@ def one_sentence(message: str) -> str:
     if names and (not said or (_rank(said[0]) == len(VAGUE) and re.search("integer|number", names))):
         said = [_of_types(names, types, given[1] if given else "")]
     whole = " ".join(body.split()) or "Something is missing"
-    plain = not key and not types and set(said) <= set(items) and not NOISE.search(body)  # of other code, on any lines
+    plain = not key and not types and set(said) <= set(items) and not NOISE.search(body)  # of other code
     sentence = whole if plain or not said else said[0]
     return _finish(_about(key, given[1] if given else "", sentence))
 

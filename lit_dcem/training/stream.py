@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from lit_dcem.solvers.options import whole_number
 from lit_dcem.training.seeds import seed_of
 
 Draw = Callable[[torch.Generator], Any]
@@ -67,8 +67,7 @@ def checked_seed(seed: int | None) -> int:
     """
     if seed is None:
         return torch.initial_seed() % 2**63
-    if not hasattr(seed, "__index__"):
-        raise ValueError(f"seed must be a whole number, got {seed}.")
-    if not 0 <= seed < 2**63:
+    whole = whole_number("seed", seed)
+    if not 0 <= whole < 2**63:
         raise ValueError(f"seed must be at least 0 and below 2**63, got {seed}.")
-    return operator.index(seed)
+    return whole

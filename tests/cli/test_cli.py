@@ -137,7 +137,7 @@ def test_fit_goes_on_in_place(fitted, checkpoint, caplog):
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_moved_run_is_told_where_it_is(fitted, caplog):
-    """With ``last``, another run would go on."""
+    """``--ckpt_path last`` would look for it in ``runs/``."""
     (fitted / "my runs").mkdir()
     (fitted / RUN).rename(fitted / "my runs/version_0")
     moved = "my runs/version_0/checkpoints/last.ckpt"

@@ -118,8 +118,8 @@ def copy_configs(runs: list[Run]) -> None:
 
 def _copies(phase: Phase, out: Path) -> dict[str, Any]:
     """The content of a phase's configs, by the path of its copy."""
-    labels = _as_name(",".join(as_options(phase.labels)))  # as in the name of a run, and no less different
-    names = [",".join([*([labels] if labels else []), str(i), path.name]) for i, path in enumerate(phase.configs)]
+    labels = _as_name(",".join(as_options(phase.labels)))  # as in the names of runs, which are all different
+    names = [",".join(filter(None, [labels, str(i), path.name])) for i, path in enumerate(phase.configs)]
     return {str(out / "configs" / name): read_yaml(path) for name, path in zip(names, phase.configs, strict=True)}
 
 
