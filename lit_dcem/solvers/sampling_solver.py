@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -20,7 +21,8 @@ Same = TypeVar("Same", bound="SamplingSolver")
 class SamplingSolver(Solver):
     """A solver that evaluates candidates, with its options in the attribute ``options``.
 
-    Options that learn, parameters and modules, are part of the solver: optimizers, devices and checkpoints find them.
+    Options that learn, parameters and modules, are part of the solver: optimizers, devices, checkpoints and
+    `torch.func.functional_call` find them.
 
     Args:
         options: the values of all options, by name.
@@ -31,12 +33,20 @@ class SamplingSolver(Solver):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__()
-        self.options = {name: plain(value) for name, value in options.items()}
-        learned = dict(_learned(self.options))
+        self._options = {name: plain(value) for name, value in options.items()}
+        learned = dict(_learned(self._options))
         if learned:
             self.learned = nn.Module()
         for name, value in learned.items():
             setattr(self.learned, name, value)  # which registers it
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The values of all options, by name; those that learn as they are registered, also where one was replaced."""
+        learned = getattr(self, "learned", None)
+        if learned is None:
+            return self._options
+        return {name: _as_registered(name, value, learned) for name, value in self._options.items()}
 
     def clamp(self, points: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """Points clamped to the bounds of the search."""
@@ -77,6 +87,21 @@ def _learned(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         elif is_dataclass(value):
             own = {f"{name}_{field.name}": getattr(value, field.name) for field in fields(value)}
             yield from _learned(own)
+
+
+def _as_registered(name: str, value: Any, learned: nn.Module) -> Any:
+    """An option, with what `_learned` finds in it read from where it is registered."""
+    if isinstance(value, (nn.Parameter, nn.Module)):
+        return getattr(learned, name)
+    own = [field.name for field in fields(value)] if is_dataclass(value) else []
+    now = {field: _as_registered(f"{name}_{field}", getattr(value, field), learned) for field in own}
+    changed = {field: each for field, each in now.items() if each is not getattr(value, field)}
+    if not changed:
+        return value
+    copied = copy(value)
+    for field, each in changed.items():
+        object.__setattr__(copied, field, each)  # also where it is frozen
+    return copied
 
 
 def _differs(value: Any, default: Any) -> bool:

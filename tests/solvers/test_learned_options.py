@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.testing import assert_close
 
 from lit_dcem import DCEM, Minimizer, Planner, mppi
@@ -89,6 +90,32 @@ def test_checkpoints_and_copies_hold_a_temperature(solver):
     assert not torch.equal(copied(bowl, torch.zeros(1, 3), 1.0).mean, wanted)
     ours.double()
     assert {each.dtype for each in ours.parameters()} == {torch.float64}
+
+
+def answer(solver):
+    torch.manual_seed(0)
+    return solver(bowl, torch.zeros(1, 3), 1.0).mean
+
+
+@every_solver
+def test_functional_call_replaces_a_temperature(solver):
+    ours, (name,) = solver(temperature()), dict(solver(temperature()).named_parameters())
+    replacement = torch.tensor(2.0, requires_grad=True)
+    torch.manual_seed(0)
+    replaced = functional_call(ours, {name: replacement}, (bowl, torch.zeros(1, 3), 1.0)).mean
+    assert_close(replaced, answer(solver(torch.tensor(2.0))), rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad(replaced.sum(), replacement)
+    assert gradient.isfinite() and gradient != 0
+    assert_close(answer(ours), answer(solver(torch.tensor(0.5))), rtol=0, atol=0)
+
+
+@every_solver
+def test_a_checkpoint_may_assign_a_temperature(solver):
+    ours = solver(temperature())
+    (name,) = ours.state_dict()
+    ours.load_state_dict({name: torch.tensor(2.0)}, assign=True)
+    assert_close(answer(ours), answer(solver(torch.tensor(2.0))), rtol=0, atol=0)
+    assert_close(answer(ours.replace(num_kept=0)), answer(ours), rtol=0, atol=0)
 
 
 def test_a_weighting_with_parameters_is_part_of_its_solver():
