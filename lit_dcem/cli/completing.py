@@ -11,6 +11,7 @@ from lit_dcem.cli.configs import Tree, arguments_of, class_of, content_of, given
 from lit_dcem.cli.resuming import named_runs
 from lit_dcem.envs.make import make_simulation, usual_action_repeat
 from lit_dcem.errors import UsageError
+from lit_dcem.planet.data.environment_data import same_tasks
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.run_folder import newest_run
 from lit_dcem.training.start import nearest_class
@@ -40,7 +41,7 @@ def missing(arguments: list[str], before: Checkpoint | None = None) -> Tree:
         before: in place of the checkpoint in ``start``, where that is not written yet.
 
     Raises:
-        UsageError: no such checkpoint or environment.
+        UsageError: no such checkpoint or environment, or a task that is not that of the checkpoint in ``start``.
     """
     given = given_in(arguments)
     cls = class_of(given["model"])
@@ -63,10 +64,13 @@ def _from_start(cls: type, given: Tree, arguments: list[str], before: Checkpoint
     start, inherits = given["model"].get("start"), getattr(cls, "inherits", {})
     if not isinstance(start, str) or not inherits:
         return {}
-    checkpoint = _resumed(given, arguments) or before or Checkpoint.read(start)
+    resumed = _resumed(given, arguments)
+    checkpoint = resumed or before or Checkpoint.read(start)
     parts: Mapping[str, str] = inherits[nearest_class(checkpoint, cls, inherits)]
     model, data = checkpoint.trusted_config
     takes, task = options_of(cls), options_of(class_of(given["data"]) or object)
+    if resumed is None and arguments[0] == "fit" and "env" in data:
+        same_tasks({**data, **plain(given["data"])}, data, str(checkpoint.path))  # before any size is at odds
     found: Tree = {
         "model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items() if ours in takes})},
         "data": {"init_args": _there({name: data.get(name) for name in TASK if name in task})},

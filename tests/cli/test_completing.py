@@ -66,6 +66,16 @@ def test_the_action_repeat_is_the_usual_one(env, repeat):
     assert completed(config("phase1"), f"--data.env={env}")["data"]["action_repeat"] == repeat
 
 
+@pytest.mark.parametrize(
+    "typed", ["--data.env=cheetah-run", "--data.init_args.action_repeat=2", '--data.env_options={"a": 1}']
+)
+def test_another_task_than_that_of_the_phase_before_is_refused_before_its_sizes(typed):
+    phase = ["--model.start=swingup_phase1_1", typed]
+    with pytest.raises(UsageError, match=r"must have the task of .*, cartpole-swingup with action repeat 8 in"):
+        completed(config("swingup_phase2"), *phase)
+    completed(config("swingup_phase2"), *phase, "--ckpt_path=swingup_phase2_1")  # a resumed run is past its start
+
+
 def test_a_later_phase_has_the_parts_and_the_task_of_the_one_before():
     found = completed(config("swingup_phase2"), "--model.start=swingup_phase1_1")
     assert found["data"]["env"] == "cartpole-swingup" and found["data"]["action_repeat"] == 8

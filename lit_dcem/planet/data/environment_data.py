@@ -167,9 +167,14 @@ def check_counts(**counts: int) -> None:
 
 def same_task(rollouts: EnvironmentData, options: Mapping[str, Any], path: str) -> None:
     """Raise a UsageError unless the config of other data is of the same task as the rollouts."""
-    theirs, ours = (_task(given) for given in (options, vars(rollouts)))
-    if theirs != ours:
-        raise UsageError(f"A phase must have the task of the phase it starts from, {theirs} in {path}, got {ours}.")
+    same_tasks(vars(rollouts), options, path)
+
+
+def same_tasks(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str) -> None:
+    """Raise a UsageError unless options of the data of a phase, and of the phase it starts from, are of one task."""
+    before, now = _task(theirs), _task(ours)
+    if before != now:
+        raise UsageError(f"A phase must have the task of the phase it starts from, {before} in {path}, got {now}.")
 
 
 def check_replay(rollouts: EnvironmentData, run: Path) -> None:
