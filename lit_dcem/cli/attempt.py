@@ -64,7 +64,7 @@ class Attempt:
             if (large := memory_error(error)) is not None:  # searches of an evaluation may be larger than an update's
                 self._clear(useless=self._has_saved_nothing)
                 raise large from error
-            if self._has_updated and not isinstance(error, MisconfigurationException):
+            if self.has_updated and not isinstance(error, MisconfigurationException):
                 self._tell_what_is_left()
                 raise
             raise self._cleared(UsageError(in_plain_words(error))) from error
@@ -77,10 +77,11 @@ class Attempt:
     @property
     def trained_nothing(self) -> bool:
         """Whether there is a folder of a new run that made no update, such as one of no epochs."""
-        return self.made is not None and not self._has_updated
+        return self.made is not None and not self.has_updated
 
     @property
-    def _has_updated(self) -> bool:
+    def has_updated(self) -> bool:
+        """Whether this command, not one that it resumes, has made an update."""
         return self.folder is not None and self.folder.has_updated
 
     def _stopped(self, code: int) -> StoppedError:
@@ -98,7 +99,7 @@ class Attempt:
     @property
     def _has_seed_episodes(self) -> bool:
         """Whether a run that made no update yet has collected episodes, which may have taken long."""
-        return self.made is not None and not self._has_updated and _has_episodes(self.made)
+        return self.made is not None and not self.has_updated and _has_episodes(self.made)
 
     def _cleared(self, error: UsageError, useless: bool = False) -> UsageError:
         """Keep the seed episodes, or discard the folder; return the error, which tells how to reuse what is kept."""
@@ -112,7 +113,7 @@ class Attempt:
         return self.made is not None and not any(self.made.glob(f"{CHECKPOINTS}/*.ckpt"))
 
     def _clear(self, useless: bool = False) -> None:
-        if self.made is not None and (useless or not self._has_updated):
+        if self.made is not None and (useless or not self.has_updated):
             discard(self.made)
 
 

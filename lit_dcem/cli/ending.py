@@ -12,15 +12,17 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lit_dcem.training.run_folder import CHECKPOINTS
 
 NOTHING = "Nothing was trained, as there were no updates to make; there is no new run."
+AT_ITS_END = "Nothing was left to train, as the run is at its end; to train on, raise trainer.max_epochs (or max_steps)"
 
 
-def what_next(trainer: Trainer, folder: Path, resumed_from: str | None = None) -> str:
+def what_next(trainer: Trainer, folder: Path, resumed_from: str | None = None, trained: bool = True) -> str:
     """A line that says where everything of a run is, and what to type next.
 
     Args:
         trainer: has trained.
         folder: of the run.
         resumed_from: what was typed as ``--ckpt_path``, which resumes the same run again.
+        trained: whether there were updates to make.
     """
     said, measured = [], folder / CHECKPOINTS / "last.ckpt"
     checkpoints = trainer.checkpoint_callback  # the first one
@@ -32,7 +34,7 @@ def what_next(trainer: Trainer, folder: Path, resumed_from: str | None = None) -
     if measured.is_file():
         said.append(f"measure it: lit-dcem evaluate --checkpoint {_short(measured)}")
         said.append(f"resume it: --ckpt_path {shlex.quote(resumed_from or 'last')}")
-    return f"Done{'; ' * bool(said)}{'; '.join(said)}."
+    return f"{'; '.join(['Done' if trained else AT_ITS_END, *said])}."
 
 
 def _short(path: str | Path) -> str:

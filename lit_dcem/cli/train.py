@@ -223,7 +223,7 @@ class TrainingCLI(LightningCLI):
             rank_zero_info(NOTHING)
         elif self.attempt.folder is not None:
             folder = self.attempt.folder.path(self.trainer)
-            rank_zero_info(what_next(self.trainer, folder, self.attempt.resumed_from))
+            rank_zero_info(what_next(self.trainer, folder, self.attempt.resumed_from, self.attempt.has_updated))
 
 
 def recorded(part: Tree) -> Tree:

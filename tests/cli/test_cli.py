@@ -114,6 +114,17 @@ def test_a_run_without_updates_leaves_no_folder_that_others_would_take_for_the_n
     assert Checkpoint.read("runs/regression").content["epoch"] == 3
 
 
+def test_a_finished_run_that_is_resumed_says_that_nothing_was_left_to_train(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    main(FIT)
+    assert caplog.records[-1].getMessage().startswith("Done; best ")
+    main([*FIT, "--ckpt_path=last"])
+    assert caplog.records[-1].getMessage().startswith("Nothing was left to train, as the run is at its end; ")
+    assert caplog.records[-1].getMessage().endswith("; resume it: --ckpt_path last.")
+    main([*FIT, "--trainer.max_epochs=3", "--ckpt_path=last"])
+    assert caplog.records[-1].getMessage().startswith("Done; best ")
+
+
 def test_an_interrupt_of_any_command_is_said(monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
