@@ -50,6 +50,23 @@ def test_rollouts_keep_the_pace(tmp_path):
     assert data.simulator_steps == ROLLOUTS["action_repeat"] * steps
 
 
+@pytest.mark.parametrize("interval", [1.5, 6, 0])
+def test_another_interval_of_a_resumed_run_holds_from_then_on(tmp_path, interval):
+    """No burst of steps to catch up with, and no updates without steps until the old ones suffice."""
+    first, last, more = ROLLOUTS["update_interval"], tmp_path / "last.ckpt", {"update_interval": interval}
+
+    def steps_after(epochs, **options):
+        _, data, trainer = fit(tmp_path, epochs, resume=last if last.exists() else None, **options)
+        return trainer.global_step, data.state_dict()["ranks"][0]["counts"][2]
+
+    begun, _ = steps_after(3)
+    assert begun > ROLLOUTS["seed_updates"] + 1
+    for epochs in (4, 6):  # resumed twice
+        updates, steps = steps_after(epochs, **more)
+        due = (begun - ROLLOUTS["seed_updates"]) * first + (updates - 1 - begun) * interval
+        assert due <= steps < due + ROLLOUTS["num_envs"]
+
+
 def test_validation_leaves_training_alone_and_repeats(tmp_path):
     model, data, trainer = fit(tmp_path, 2)
     before = torch.get_rng_state()

@@ -23,6 +23,27 @@ from lit_dcem.training.run_folder import folder_of, the_newest_run
 from lit_dcem.training.stream import Stream
 
 
+class Pace(NamedTuple):
+    """How many steps the policy takes between updates; a run that is resumed at another pace keeps what it has done."""
+
+    interval: float
+    """steps between two updates"""
+    updates: int
+    """from which on the policy acts at this pace"""
+    steps: float = 0.0
+    """due until then"""
+
+    def due(self, updates: int) -> float:
+        """Steps that the policy must have taken before the update of this number."""
+        return self.steps + max(0, updates - self.updates) * self.interval
+
+    def followed_by(self, new: Pace, updates: int) -> Pace:
+        """The pace from these updates on, if a run of this pace is resumed there with the options of a new one."""
+        if updates < self.updates:
+            return new
+        return self if new.interval == self.interval else Pace(new.interval, updates, self.due(updates))
+
+
 class RolloutBatch(NamedTuple):
     """Sequences to learn from, and the progress of the rollouts of this process."""
 
@@ -105,6 +126,7 @@ class Rollouts(EnvironmentData):
         self.initial_replay = initial_replay
         self._collector: Collector | None = None
         self._updates, self._agent_steps, self._policy_steps = 0, 0, 0
+        self._pace = Pace(update_interval, seed_updates)
 
     @property
     def policy_state(self) -> PolicyState | None:
@@ -131,7 +153,7 @@ class Rollouts(EnvironmentData):
     def state_dict(self) -> dict[str, Any]:
         assert self._collector is not None
         own = {"seed": self.seed, "counts": [self._updates, self._agent_steps, self._policy_steps]}
-        own |= {"collector": self._collector.state_dict(), "replay": self._replay.state_dict()}
+        own |= {"collector": self._collector.state_dict(), "replay": self._replay.state_dict(), "pace": [*self._pace]}
         return self._gathered(own)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -142,6 +164,8 @@ class Rollouts(EnvironmentData):
         self._collector.load_state_dict(own["collector"])
         self.seed = own["seed"]
         self._updates, self._agent_steps, self._policy_steps = own["counts"]
+        if "pace" in own:  # older checkpoints lack it
+            self._pace = Pace(*own["pace"]).followed_by(self._pace, self._updates)
 
     def _draw(self, generator: torch.Generator) -> RolloutBatch:
         """Take the steps that are due before this update, then sample its batch."""
@@ -170,8 +194,7 @@ class Rollouts(EnvironmentData):
             returns += self._step(collector, self._connected().seeding, generator)
             if self._replay.num_episodes >= self.seed_episodes:
                 collector.forget()
-        due = max(0, self._updates - self.seed_updates) * self.update_interval
-        while self._policy_steps < due:
+        while self._policy_steps < self._pace.due(self._updates):
             returns += self._step(collector, self._connected().acting, generator)
             self._policy_steps += self.num_envs
         return returns
