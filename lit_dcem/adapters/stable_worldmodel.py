@@ -143,14 +143,15 @@ class WorldModelSolver:
 
     def _objective(self, info: Info, like: Tensor) -> Objective:
         """Costs ``[B, N]`` of points ``[B, N, H * A]``."""
-        repeated: dict[int, dict[str, Any]] = {}  # kept from call to call: models store embeddings in it
+        # Kept from call to call, as models store embeddings in it: with a gradient, or without.
+        repeated: dict[tuple[int, bool], dict[str, Any]] = {}
 
         def cost(points: Tensor) -> Tensor:
-            count = points.shape[1]
-            if count not in repeated:
-                repeated[count] = {name: _for_candidates(value, count, like) for name, value in info.items()}
+            kind = count, _ = points.shape[1], torch.is_grad_enabled()
+            if kind not in repeated:
+                repeated[kind] = {name: _for_candidates(value, count, like) for name, value in info.items()}
             actions = points.unflatten(-1, (self.horizon, self.action_dim)).contiguous().to(like)
-            return self.cost.get_cost(repeated[count], actions)
+            return self.cost.get_cost(repeated[kind], actions)
 
         return cost
 

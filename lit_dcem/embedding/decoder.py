@@ -119,7 +119,7 @@ class ActionDecoder(nn.Module):
         if rest is None or not self.blends_rest:
             return logits
         unknown = rest.isnan()  # masked before the product: 0 * NaN has a NaN gradient
-        share = latent[..., -1, None, None].clamp(0, 1).masked_fill(unknown, 0)
+        share = latent[..., -1, None, None].clamp(0, 1).masked_fill(unknown, 0).to(logits.dtype)
         return torch.lerp(logits, self.unsquash(rest.nan_to_num()).to(logits.dtype), share)
 
     def squash(self, logits: Float[Tensor, "*batch horizon action_dim"]) -> Float[Tensor, "*batch horizon action_dim"]:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_dcem.solvers.distributions import Distribution
+from lit_dcem.solvers.distributions import Distribution, shares_of
 from lit_dcem.solvers.options import require
 
 
@@ -106,7 +106,7 @@ class CMA(Distribution):
         return _chosen(ended, first, fitted)
 
     def _fitted(self, state: Adaptation, candidates: Tensor, weights: Tensor) -> Adaptation:
-        selected = _shares(weights.clamp_min(0))
+        selected = shares_of(weights.clamp_min(0))
         rates = rates_of(selected, state.mean.shape[1])
         steps = (candidates - state.mean.unsqueeze(1)) / state.scale.unsqueeze(1)
         step = _combined(selected, steps)
@@ -153,7 +153,7 @@ def _signed(selected: Tensor, weights: Tensor, rates: Rates, whitened: Tensor) -
     Negative weights sum to at most what keeps the covariance positive definite (table 1).
     """
     dim = whitened.shape[-1]
-    rejected = _shares(weights.neg().clamp_min(0))
+    rejected = shares_of(weights.neg().clamp_min(0))
     size = 1 / _nonzero(rejected.square().sum(-1, keepdim=True))
     by_size = 1 + 2 * size / (rates.size + 2)
     by_definiteness = (1 - rates.rank_one - rates.rank_mu) / (dim * rates.rank_mu)
@@ -207,10 +207,6 @@ def _chosen(rows: Tensor, first: Adaptation, other: Adaptation) -> Adaptation:
     pairs = ((name, getattr(first, name), getattr(other, name)) for name in names)
     chosen = {name: torch.where(rows.view(-1, *[1] * (one.dim() - 1)), one, two) for name, one, two in pairs}
     return other._replace(**chosen)
-
-
-def _shares(weights: Tensor) -> Tensor:
-    return weights / _nonzero(weights.detach().sum(-1, keepdim=True))
 
 
 def _combined(weights: Tensor, rows: Tensor) -> Tensor:

@@ -70,8 +70,9 @@ class Distribution(ABC):
 
 
 def shares_of(weights: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-    """The weights over their sum, which counts as a constant: only their ratios matter."""
-    return weights / weights.detach().sum(-1, keepdim=True)
+    """The weights over their sum, as only their ratios matter; zeros where all are 0."""
+    total = weights.sum(-1, keepdim=True)
+    return weights / torch.where(total > 0, total, 1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lit_dcem.solvers.distributions import Distribution, check_fit
+from lit_dcem.solvers.distributions import Distribution, check_fit, shares_of
 
 
 class Factored(NamedTuple):
@@ -57,8 +57,7 @@ class FullGaussian(Distribution):
         return state.mean.unsqueeze(1) + noise @ state.factor.mT
 
     def fit(self, state: Factored, candidates: Tensor, weights: Tensor) -> Factored:
-        total = weights.detach().sum(-1, keepdim=True)
-        shares = (weights / torch.where(total > 0, total, 1)).unsqueeze(-1)
+        shares = shares_of(weights).unsqueeze(-1)
         mean = (shares * candidates).sum(1)
         offsets = candidates - mean.unsqueeze(1)
         covariance = (shares * offsets).mT @ offsets

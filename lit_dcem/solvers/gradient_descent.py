@@ -106,7 +106,7 @@ class UnrolledGD(Solver):
 
     def replace(self, **changes: Any) -> UnrolledGD:
         """A solver with some options changed."""
-        return UnrolledGD(**{**self._options(), **changes})
+        return type(self)(**{**self._options(), **changes})
 
     def traced(self, num_iterations: int | None = None) -> UnrolledGD:
         """A copy that returns a trace, with another number of steps if one is given."""

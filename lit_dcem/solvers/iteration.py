@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn import functional
 
 from lit_dcem.solvers.arrays import suits_arrays
@@ -84,7 +85,8 @@ class Step:
         fitted = self._fused(before, scored, points) if broken is None else None
         if fitted is None:
             weights = self._weigh(scored, broken)
-            fitted = self.distribution.fit(before, points, weights), weights
+            chosen = (weights != 0).any(1)  # a weighting of one's own may choose nothing
+            fitted = _where(chosen, self.distribution.fit(before, points, weights), before), weights
         after, weights = fitted
         return after._replace(mean=clamped(after.mean, self.bounds)), weights
 
@@ -240,4 +242,9 @@ def _standardized(values: Tensor, broken: Tensor | None) -> Tensor:
     low, high = scores.detach().aminmax(dim=-1, keepdim=True)
     span = high - low
     span = span.masked_fill(span <= torch.finfo(span.dtype).tiny, math.inf)
-    return functional.layer_norm((scores - low) / span, scores.shape[-1:], eps=1e-30)
+    scaled = (scores - low) / span
+    if not torch.compiler.is_compiling() and unpack_dual(scaled).tangent is not None:
+        # torch differentiates the tangent of a layer norm wrongly (as of 2.13).
+        centered = scaled - scaled.mean(-1, keepdim=True)
+        return centered / (centered.square().mean(-1, keepdim=True) + 1e-30).sqrt()
+    return functional.layer_norm(scaled, scores.shape[-1:], eps=1e-30)

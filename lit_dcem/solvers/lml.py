@@ -38,7 +38,8 @@ def lml(scores: Float[Tensor, "*batch n"], k: int, temperature: float | Tensor =
             values are checked on the CPU in eager mode only.
 
     Returns:
-        the weights, of the shape and type of ``scores``, differentiable any number of times in scores and temperature.
+        the weights, of the shape and type of ``scores``, differentiable any number of times in scores and temperature,
+        but at most once in forward mode: torch takes a tangent of a tangent for 0 (as of 2.13).
 
     Raises:
         TypeError: scores that are not floating point.

@@ -93,7 +93,7 @@ def minimize(
         RuntimeError: in the backward pass, if a checkpointed objective returns other values than before.
     """
     check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations, gradient_clip)
-    _check(weighting, distribution, num_candidates, num_iterations, tolerance)
+    _check(weighting, distribution, num_candidates, num_iterations, tolerance, grad_iterations)
     loop = Loop(
         sizes=candidates_per_iteration(num_candidates, num_iterations),
         weighting=weighting,
@@ -125,6 +125,7 @@ def _check(
     num_candidates: int | Sequence[int],
     num_iterations: int,
     tolerance: float | None,
+    grad_iterations: int | None,
 ) -> None:
     fewest = min(candidates_per_iteration(num_candidates, num_iterations))
     elites = getattr(weighting, "num_elites", None) or 1  # not all weightings have elites, or a fixed number
@@ -133,6 +134,8 @@ def _check(
     require(fits, "Negative weights must come with a distribution that takes them, such as CMA", distribution)
     if tolerance is not None:
         require(0 <= tolerance < math.inf, "tolerance must be at least 0 and finite", tolerance)
+        # Where a problem ends is not known before, so neither are its last iterations.
+        require(grad_iterations is None, "tolerance must come without grad_iterations", grad_iterations)
 
 
 class Minimizer(SamplingSolver):
@@ -172,7 +175,7 @@ class Minimizer(SamplingSolver):
         given = locals()
         super().__init__({name: given[name] for name in OPTIONS})
         check_loop(num_candidates, num_iterations, lower, upper, num_kept, grad_iterations, gradient_clip)
-        _check(weighting, distribution, num_candidates, num_iterations, tolerance)
+        _check(weighting, distribution, num_candidates, num_iterations, tolerance, grad_iterations)
 
     def forward(self, objective: Objective, mean: Tensor, std: float | Tensor = 1.0) -> Solution:
         return minimize(objective, mean, std, **self.options)

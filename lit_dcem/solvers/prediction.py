@@ -107,6 +107,7 @@ class Returns:
         repeated = actions.repeat_interleave(self.num_samples, 1) if self.num_samples > 1 else actions
         rewards, last = _rollout(model, state, repeated, self.value is not None)
         rewards = rewards if rewards.is_floating_point() else rewards.to(actions.dtype)  # flags and counts
+        rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))  # sums in bfloat16 have three digits
         if self.discount != 1:
             rewards = rewards * self.discount ** torch.arange(horizon, dtype=rewards.dtype, device=rewards.device)
         returns = rewards.sum(-1)

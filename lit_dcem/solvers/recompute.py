@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -36,28 +35,32 @@ def recomputed(step: Step, state: State, noise: Tensor, generator: torch.Generat
             before.append(values)
         return result
 
-    start = None if generator is None else generator.get_state()
+    rewound = _Rewound(generator)
 
     def contexts():
-        return nullcontext(), _rewound(generator, start)
+        return nullcontext(), rewound
 
     # An early stop would skip the comparison.
     with set_checkpoint_early_stop(False):
         return checkpoint(run, state, noise, use_reentrant=False, context_fn=contexts)  # pyright: ignore
 
 
-@contextmanager
-def _rewound(generator: torch.Generator | None, start: Tensor | None) -> Iterator[None]:
-    """Rewind the generator to ``start``, and restore its present state afterwards."""
-    if generator is None or start is None:
-        yield
-        return
-    now = generator.get_state()
-    generator.set_state(start)
-    try:
-        yield
-    finally:
-        generator.set_state(now)
+class _Rewound:
+    """Rewinds the generator to its state of now, and restores the one it had; every backward pass enters it anew."""
+
+    def __init__(self, generator: torch.Generator | None) -> None:
+        self._generator = generator
+        self._start = None if generator is None else generator.get_state()
+        self._found: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        if self._generator is not None and self._start is not None:
+            self._found.append(self._generator.get_state())
+            self._generator.set_state(self._start)
+
+    def __exit__(self, *_: object) -> None:
+        if self._generator is not None:
+            self._generator.set_state(self._found.pop())
 
 
 def _require_same(before: Tensor, again: Tensor) -> None:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lit_dcem.solvers.iteration import best_of
 from lit_dcem.solvers.options import check_bounds, plain, require
 from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Bound, Objective, Solution
@@ -95,9 +96,8 @@ def solve(
         return warm(objective, mean, std)
     points = torch.cat([mean.unsqueeze(1), known], 1)
     with torch.no_grad():
-        values = objective(points)
-        best = torch.where(values.isnan(), math.inf, values).argmin(1)
-    return solver(objective, points[torch.arange(len(points), device=points.device), best], std)
+        best, _ = best_of(points, objective(points))
+    return solver(objective, best, std)
 
 
 def _warm(solver: Solver, known: Tensor) -> Solver | None:

@@ -107,10 +107,12 @@ class Softmax(Weighting):
         check_temperature(self.temperature)
 
     def __call__(self, scores: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
-        if isinstance(self.temperature, Tensor):
-            require_row_numbers("temperature", self.temperature, scores.shape[:-1])
+        temperature = self.temperature
+        if isinstance(temperature, Tensor):
+            require_row_numbers("temperature", temperature, scores.shape[:-1])
+            temperature = temperature.to(scores)
         counts = scores > -torch.inf
-        logits = torch.where(counts, scores, 0) / self.temperature  # infinity would give NaN for its derivative
+        logits = torch.where(counts, scores, 0) / temperature  # infinity would give NaN for its derivative
         return torch.softmax(torch.where(counts, logits, -torch.inf), -1)
 
 

@@ -51,6 +51,15 @@ def info():
     return {"goal": GOALS, "pixels": np.zeros((3, 1, 5)), "name": ["a", "b", "c"]}
 
 
+@pytest.mark.parametrize("options", [{}, {"grad_iterations": 2}], ids=["all", "last two"])
+def test_what_a_model_stores_keeps_its_gradient(options):
+    """The iterations without gradient store an embedding of their own."""
+    model = Reach()
+    solver = configured(model, DCEM(num_candidates=50, num_elites=5, num_iterations=5, **options))
+    solver.plan(info()).actions.sum().backward()
+    assert model.gain.grad is not None and model.gain.grad.abs() > 1
+
+
 def test_actions_reach_the_goal_of_each_environment():
     solver = configured(Reach())
     assert (solver.n_envs, solver.horizon, solver.action_dim) == (3, 4, 4)
