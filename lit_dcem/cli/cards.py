@@ -128,7 +128,8 @@ def _returns(folder: Path) -> Iterator[tuple[str, str]]:
                 spread = "" if found is None else f" (95% interval {found[0]:.0f} to {found[1]:.0f})"
                 mean = f"return {report['mean']:.0f}{spread}"
                 words = f"{mean}, median {report['median']:.0f}, of {len(report['returns'])} episodes (`{path.name}`)"
-                yield Path(content["options"]["checkpoint"]).name, words
+                if not content.get("changed"):  # by options of the evaluation: not the checkpoint as it is
+                    yield Path(content.get("checkpoint_file") or content["options"]["checkpoint"]).name, words
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             rule = "*_returns.json must be files of lit-dcem evaluate --out"
             raise UsageError(f"{rule}, got {path} ({type(error).__name__}).") from error

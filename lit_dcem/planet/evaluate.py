@@ -16,7 +16,7 @@ from lit_dcem.planet.data.evaluation_episodes import Evaluation, evaluate_episod
 from lit_dcem.planet.phases.planet import Planet
 from lit_dcem.planet.planning.cem import CEMPlanner
 from lit_dcem.planet.planning.latent import LatentPlanner
-from lit_dcem.planet.planning.planner import ModelPlanner
+from lit_dcem.planet.planning.planner import COMPARISONS, ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.planet.planning.search_name import search_of
 from lit_dcem.training.checkpoint import Checkpoint
@@ -34,6 +34,7 @@ ROWS: Rows = {
     "mean": ("mean return", lambda value: f"{value:.1f}"),
     "mean_interval": ("  95% interval", interval(1)),
     "trajectories_a_decision": ("trajectories a decision", lambda value: f"{value:,}"),
+    "trajectories_to_compare": ("  and to compare plans", str),
     "seconds_per_decision": ("seconds a decision, one environment", lambda value: f"{value:.4f}"),
 }
 
@@ -146,11 +147,17 @@ def _report(
         "mean_interval": bootstrap_interval(returns),
         "search": search_of(planner),
         "trajectories_a_decision": planner.search.num_evaluations,
+        **({"trajectories_to_compare": _to_compare(planner)} if planner.options.keep_plans else {}),
         "seconds_per_decision": evaluation.seconds_per_decision / num_envs,
         "environments_at_once": num_envs,
         "returns": returns.tolist(),
         "env_seeds": env_seeds,
     }
+
+
+def _to_compare(planner: ModelPlanner) -> int:
+    """Trajectories that a decision takes after its search, to compare the new plan with the last one."""
+    return 2 * (COMPARISONS if planner.options.sample else 1)
 
 
 def own_planner(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -23,13 +23,18 @@ class History(pl.Callback):
         self._loss, self._updates = torch.zeros(()), 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "loss": self._loss, "updates": self._updates}
+        return {"rows": self.rows, "loss": self._loss, "updates": self._updates, "seconds": self._spent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
         if "loss" in state_dict:  # not in an exported checkpoint
             self._loss, self._updates = state_dict["loss"], state_dict["updates"]
-        self._seconds = self.rows[-1]["seconds"] if self.rows else 0.0
+        before = self.rows[-1]["seconds"] if self.rows else 0.0  # older checkpoints have no more
+        self._seconds = state_dict.get("seconds", before)
+
+    @property
+    def _spent(self) -> float:
+        return self._seconds + time.perf_counter() - self._started
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
@@ -39,15 +44,14 @@ class History(pl.Callback):
     ) -> None:
         if batch_idx == 0:
             self._loss, self._updates = torch.zeros(()), 0
-        loss = outputs["loss"].detach()
+        loss = outputs["loss"].detach() * trainer.accumulate_grad_batches  # by which Lightning has divided it
         self._loss = self._loss.to(loss) + loss  # stays on the device: no waiting for it
         self._updates += 1
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        seconds = self._seconds + time.perf_counter() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if self._updates:
             metrics["train/loss"] = float(self._loss) / self._updates
-        self.rows.append({"step": float(trainer.global_step), "seconds": seconds, **metrics})
+        self.rows.append({"step": float(trainer.global_step), "seconds": self._spent, **metrics})

@@ -42,11 +42,12 @@ def optimize(
     lr_scheduler: LRSchedulerCallable | None,
     monitor: str,
     best: Literal["min", "max"] = "min",
+    every_n_epochs: int = 1,
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` returns for parameters, or groups of them.
 
     A scheduler that waits for a plateau watches ``monitor``, of which the lowest or the highest is ``best``, unless it
-    says itself what to watch.
+    says itself what to watch; it looks where there is a validation, every so many epochs.
 
     Raises:
         ValueError: a scheduler that would fail at its first step, which is an epoch away, or take what gets better for
@@ -64,8 +65,14 @@ def optimize(
         if watched == monitor and scheduler.mode != best:
             rule = f"lr_scheduler must have the mode {best}, in which {monitor} gets better"
             raise ValueError(f"{rule}, got {scheduler.mode}.")
-        return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler, "monitor": watched}}
+        watching = {"scheduler": scheduler, "monitor": watched, "frequency": every_n_epochs}
+        return {"optimizer": built, "lr_scheduler": watching}  # pyright: ignore[reportReturnType]
     return {"optimizer": built, "lr_scheduler": scheduler}
+
+
+def epochs_a_validation(trainer: pl.Trainer) -> int:
+    """Epochs from one validation to the next."""
+    return trainer.check_val_every_n_epoch or 1
 
 
 def _check_group(kind: type[Optimizer], group: dict[str, Any]) -> None:

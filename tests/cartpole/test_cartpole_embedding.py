@@ -121,11 +121,12 @@ def test_a_run_goes_on_with_the_decoder_of_another(tmp_path, monkeypatch):
     assert costs["val/cost_hard"] < costs["val/cost_trained"]
 
 
-def test_plateau_of_the_validation_cost_halves_the_learning_rate(tmp_path):
+@pytest.mark.parametrize(("epochs", "every"), [(3, 1), (6, 2)])
+def test_plateau_of_the_validation_cost_halves_the_learning_rate(tmp_path, epochs, every):
     def halving(optimizer):
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=1e9)
 
-    run = trainer(tmp_path, max_epochs=3, limit_val_batches=1)
+    run = trainer(tmp_path, max_epochs=epochs, limit_val_batches=1, check_val_every_n_epoch=every)
     run.fit(module(optimizer=torch.optim.SGD, lr_scheduler=halving), CartpoleStates(2, updates_per_epoch=1, seed=0))
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
 

@@ -60,6 +60,9 @@ def test_returns_are_those_of_the_evaluation(folder):
     content["results"]["PlanetPhase1"] |= {"mean_interval": None, "returns": [1.4]}
     (folder / "a_returns.json").write_text(json.dumps(content))
     assert "- result: return 1, median 1, of 1 episodes (`a_returns.json`)\n" in cards(folder)
+    content["changed"] = {"num_candidates": [20, 3]}  # by options of the evaluation
+    (folder / "a_returns.json").write_text(json.dumps(content))
+    assert "- result" not in cards(folder)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_measures_whole_episodes_and_repeats(runs, phase, tmp_path, capsys):
     assert report["quartiles"][0] <= report["median"] <= report["quartiles"][1]
     assert report["mean_interval"][0] <= report["mean"] <= report["mean_interval"][1]
     assert report["trajectories_a_decision"] == 20 and report["seconds_per_decision"] > 0
+    assert report.get("trajectories_to_compare") == {"phase1": None, "phase2": 8}[phase]  # which keeps plans
     content = json.loads((tmp_path / "a.json").read_text())
     assert content["checkpoint_file"] == f"{runs[phase]}/checkpoints/last.ckpt"
     assert evaluate(runs[phase], "--seed=1", out=tmp_path / "b.json")["returns"] == report["returns"]

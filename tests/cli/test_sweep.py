@@ -236,6 +236,12 @@ def test_names_are_short_unless_they_collide(write, tmp_path):
     assert "--b.x=c/d e" in runs[0].options
 
 
+@pytest.mark.parametrize("column", ["best", "status", "steps", "checkpoint", "value"])
+def test_an_option_with_the_name_of_a_column_has_a_column_of_its_own(write, column):
+    option = f"model.loss.{column}"
+    assert read_sweep(write(grid={option: [0.5], "seed_everything": [0]})).columns()[option] == option
+
+
 def test_summary_leaves_failures_out(write):
     rows = [{"a": 1, "seed_everything": i, "status": s, "best": 1.0 * i} for i, s in enumerate(("done", "failed"))]
     shown = summary(rows, read_sweep(write()))

@@ -141,6 +141,9 @@ def test_runs_have_the_name_of_their_config(tmp_path):
     assert name_of(tmp_path / "task=walker-walk,phase=2,seed=0/version_0") == "walker-walk, phase 2"
     assert name_of(tmp_path / "task=walker-walk,phase=2-dcem,seed=0/version_0") == "walker-walk, phase 2-dcem"
     assert name_of(tmp_path / "task=walker-walk,phase=fine,seed=0/version_0") == "walker-walk, phase fine"
+    assert name_of(tmp_path / "task=walker-walk,phase=2,seed=0,lr=0.1/version_0") == "walker-walk, phase 2,lr=0.1"
+    assert name_of(tmp_path / "lr=0.1,seed_everything=1/version_0") == "lr=0.1"
+    assert name_of(tmp_path / "seed_everything=1,lr=0.1/version_0") == "lr=0.1"
     assert read_run(logs_of(shipped)).keys() == {"train/return", "val/return", *LOSSES}
 
 

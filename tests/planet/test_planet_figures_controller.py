@@ -155,6 +155,13 @@ def test_no_other_planner_goes_by_the_name_of_the_papers(tmp_path, phase, search
         by_controller([evaluated(tmp_path / "c.json", phase, search=search)])
 
 
+def test_figure_4_refuses_a_controller_that_is_not_as_its_checkpoint_has_it(tmp_path):
+    path = evaluated(tmp_path / "c.json", 1)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "changed": {"num_candidates": [20, 3]}}))
+    with pytest.raises(UsageError, match=r"as their checkpoints have them, got .*num_candidates.* in .*c\.json"):
+        by_controller([path])
+
+
 def test_returns_are_drawn_against_ppo_steps(tmp_path):
     seeds = [ppo(tmp_path / f"cheetah_phase3/version_{i}", returns) for i, returns in enumerate(([1, 2, 3], [3, 6]))]
     walker = ppo(tmp_path / "walker_phase3/version_0", [9, 8], every=5)

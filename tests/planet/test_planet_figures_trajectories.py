@@ -58,11 +58,21 @@ def test_a_panel_for_each_task_and_a_line_for_each_search():
     assert colours[0] == colours[1]  # of one search in every panel
 
 
-def report(tmp_path, **changes):
+def report(tmp_path, read=None, **changes):
     result = {"environment": TASK, "returns": [1.0, 2.0], "search": LATENT, "trajectories_a_decision": 80, **changes}
     path = tmp_path / "a.json"
-    path.write_text(json.dumps({"options": {"checkpoint": "a.ckpt"}, "results": {"PlanetPhase3": result}}))
+    content = {
+        "options": {"checkpoint": "a.ckpt"},
+        "results": {"PlanetPhase3": result},
+        **({} if read is None else read),
+    }
+    path.write_text(json.dumps(content))
     return path
+
+
+def test_a_seed_is_the_checkpoint_that_was_read_whatever_was_typed(tmp_path):
+    (found,) = read_searches(report(tmp_path, {"checkpoint_file": "/runs/version_3/checkpoints/best.ckpt"}))
+    assert found.checkpoint == "/runs/version_3/checkpoints/best.ckpt"
 
 
 def test_a_report_says_what_was_searched_and_whether_ppo_came_before(tmp_path):

@@ -23,6 +23,16 @@ from lit_dcem.planet.model.belief import Belief
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
 
+class CutShort(pl.Callback):
+    """As ``limit_train_batches`` does."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def setup(self, trainer, pl_module, stage):
+        trainer.limit_train_batches = self.batches
+
+
 @pytest.mark.filterwarnings("ignore:.* no instructions for bfloat16")
 @pytest.mark.parametrize(
     "options",
@@ -46,6 +56,16 @@ def test_every_ratio_is_one_before_the_first_update(tmp_path, options):
 def test_updates_move_the_ratio(tmp_path):
     rows, *_ = recorded(tmp_path, 1)
     assert rows[0]["train/ratio"] == 0 and all(row["train/ratio"] > 0 for row in rows[1:])
+
+
+def test_epochs_cut_short_by_lightning_change_no_update(tmp_path):
+    """Two epochs of six updates and four of three: a step of PPO then ends and begins in the middle of an epoch."""
+    options = {"rollouts": {"num_batches": 3}, "learner": {"value_steps": 1}, "make": parts}
+    fit(tmp_path / "whole", 2, **options)
+    fit(tmp_path / "short", 4, also=[CutShort(3)], **options)
+    fit(tmp_path / "uneven", 3, also=[CutShort(4)], **options)
+    for name in ("short", "uneven"):
+        assert lines(tmp_path / name) == lines(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])

@@ -49,4 +49,4 @@ def test_a_plateau_of_returns_is_one_of_the_highest():
         optimize(groups(), torch.optim.Adam, plateau("min"), "val/return", "max")
     for mode, monitor in (("max", "val/return"), ("min", "val/cost")):
         found = optimize(groups(), torch.optim.Adam, plateau(mode), monitor, mode)["lr_scheduler"]
-        assert found["monitor"] == monitor and found["scheduler"].mode == mode
+        assert found["monitor"] == monitor and found["scheduler"].mode == mode and found["frequency"] == 1

@@ -20,6 +20,11 @@ from lit_dcem.errors import UsageError
 from lit_dcem.files.replacing import open_replacing
 from lit_dcem.planet.data.environment_data import EVALUATION_SEEDS
 
+COLUMNS = (
+    *("status", "best", "best_step", "last", "steps", "seconds", "checkpoint", "commit", "mean_return", "runs"),
+    *("step", "train/loss", "simulator_steps", "metric", "value", "episode_seed", "return"),
+)
+"""of the tables, besides those of the grid and of measures, whose names begin with ``val/``"""
 MAX_RUNS = 10_000
 MAX_NAME = 255
 """bytes in the name of a folder"""
@@ -46,10 +51,10 @@ class Sweep:
         return bool(self.chains[0][0].labels)
 
     def columns(self) -> dict[str, str]:
-        """The columns that options of the grid have in tables: short names, unless these are not all different."""
+        """The columns that options of the grid have in tables: short names, unless two columns would have the same."""
         names = {SEED: "seed"} if self.has_chains else {}
         short = [names.get(key, key.rpartition(".")[2]) for key in self.grid]
-        taken = [*short, *self.chains[0][0].labels]
+        taken = [*short, *self.chains[0][0].labels, *COLUMNS]
         return dict(zip(self.grid, short if len(set(taken)) == len(taken) else self.grid, strict=True))
 
 

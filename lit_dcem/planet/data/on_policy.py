@@ -94,12 +94,22 @@ class OnPolicyRollouts(EnvironmentData):
         self.num_envs, self.num_episodes = num_envs, num_episodes
         self.passes, self.num_batches, self.batch_steps = passes, num_batches, batch_steps
         self._steps: Transitions | None = None
-        self._updates, self._agent_steps, self._episodes = 0, 0, 0
+        self._updates, self._agent_steps, self._episodes, self._collection = 0, 0, 0, 0
 
     @property
     def ppo_steps(self) -> int:
         """Number of collections that at least one update has learned from."""
         return -(-self._updates // (self.passes * self.num_batches))
+
+    @property
+    def collection(self) -> int:
+        """Number, from 0, of the collection that is made or learned from; with ``limit_train_batches`` no epoch's."""
+        return self._collection
+
+    @property
+    def begins(self) -> bool:
+        """Whether the last batch was the first of its collection."""
+        return (self._updates - 1) % (self.passes * self.num_batches) == 0
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self._envs is None:
@@ -128,12 +138,13 @@ class OnPolicyRollouts(EnvironmentData):
         assert self._envs is not None
         self.seed, self._steps = state["seed"], Transitions(**state["steps"]) if state["steps"] else None
         self._updates, self._agent_steps, self._episodes = state["counts"]
+        self._collection = max(0, self._updates - 1) // (self.passes * self.num_batches)
         self._envs.load_state_dict(state["envs"])
 
     def _draw(self, generator: torch.Generator) -> OnPolicyBatch:
         """The next batch; the first one of an epoch of new episodes."""
         assert self._envs is not None
-        index = self._updates % (self.passes * self.num_batches)
+        self._collection, index = divmod(self._updates, self.passes * self.num_batches)
         collected = self._collect() if index == 0 else None
         share = self._share(index)
         self._updates += 1
@@ -176,5 +187,4 @@ class OnPolicyRollouts(EnvironmentData):
 
     def _seed_of(self, purpose: int) -> int:
         """Of one collection and what it is for, on this process."""
-        epoch = self._updates // (self.passes * self.num_batches)
-        return seed_of(self.seed, self._trainer.global_rank, epoch, purpose)
+        return seed_of(self.seed, self._trainer.global_rank, self._collection, purpose)

@@ -72,6 +72,8 @@ def read_returns(path: Path) -> list[Returns]:
         UsageError: another file, or a planner that is not the controller of its checkpoint's phase.
     """
     content = read_reports(path, "4")
+    if changed := content.get("changed"):
+        raise UsageError(f"Figure 4 shows controllers as their checkpoints have them, got {changed} in {path}.")
     return [_evaluation(name, report, path) for name, report in content["results"].items()]
 
 

@@ -58,7 +58,8 @@ def _measured(module: str, report: Mapping[str, Any], content: Mapping[str, Any]
         rule = "Figure trajectories needs reports that count the trajectories of a decision"
         raise UsageError(f"{rule}, got others for {module} in {path}.")
     options = content.get("options")
-    checkpoint = str(options.get("checkpoint")) if isinstance(options, dict) else ""
+    typed = options.get("checkpoint") if isinstance(options, dict) else ""
+    checkpoint = str(content.get("checkpoint_file") or typed)  # the same one may be typed in several ways
     said = (MODELS if search.endswith("over actions") else AFTER).get(module, "")
     return Measured(report["environment"], search + said, count, checkpoint, report["returns"])
 

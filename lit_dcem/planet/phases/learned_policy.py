@@ -15,7 +15,7 @@ POLICY_METRICS = ("val/ppo_steps", "train/policy", "train/value", "train/policy_
 
 
 class LearnedPolicy(Planet):
-    """An epoch is a step of PPO; subclasses set the attributes below, and define the updates.
+    """An epoch is a step of PPO, unless cut short; subclasses set the attributes below, and define the updates.
 
     In addition to `Planet`, logs ``train/policy``, ``train/value`` (losses), ``train/policy_kl``, ``train/clipped``,
     ``train/ratio`` (of the policy to the one that acted, see `ppo`), and ``train/ppo_steps`` and ``val/ppo_steps``.
@@ -36,8 +36,8 @@ class LearnedPolicy(Planet):
     def on_train_batch_start(self, batch: OnPolicyBatch, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
         self.log("train/ppo_steps", float(batch.ppo_steps), batch_size=1)
-        if batch_idx == 0:
-            self.policy_gradient.begin(self.current_epoch)
+        if self._rollouts().begins:
+            self.policy_gradient.begin(self._rollouts().collection)
 
     def validation_step(self, batch: Evaluation, batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
@@ -46,7 +46,7 @@ class LearnedPolicy(Planet):
 
     def _search_seed(self) -> int:
         """Seed of the search's noise in this step of PPO, the same on all processes."""
-        return seed_of(self._rollouts().seed, self.current_epoch)
+        return seed_of(self._rollouts().seed, self._rollouts().collection)
 
     def _rollouts(self) -> OnPolicyRollouts:
         return data_of(self, OnPolicyRollouts)

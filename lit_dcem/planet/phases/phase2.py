@@ -24,7 +24,7 @@ from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.solvers.sampling_solver import SamplingSolver
-from lit_dcem.training.optimizing import optimize
+from lit_dcem.training.optimizing import epochs_a_validation, optimize
 from lit_dcem.training.start import start_from
 
 CONTROLLER = ("world_model", "planner.decoder")
@@ -157,7 +157,7 @@ class PlanetPhase2(Planet):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         model, *value = self.model_learning.groups()
         groups = [model, self.decoder_learning.group(), *value]
-        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor)
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self.trainer))
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)
