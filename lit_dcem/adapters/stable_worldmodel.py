@@ -147,7 +147,8 @@ class WorldModelSolver:
         repeated: dict[tuple[int, bool], dict[str, Any]] = {}
 
         def cost(points: Tensor) -> Tensor:
-            kind = count, _ = points.shape[1], torch.is_grad_enabled()
+            count = points.shape[1]
+            kind = count, torch.is_grad_enabled()
             if kind not in repeated:
                 repeated[kind] = {name: _for_candidates(value, count, like) for name, value in info.items()}
             actions = points.unflatten(-1, (self.horizon, self.action_dim)).contiguous().to(like)

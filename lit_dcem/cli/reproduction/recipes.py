@@ -133,7 +133,7 @@ RECIPES: Mapping[str, Recipe] = {
         time=f"{CHEETAH_TIME}; {WALKER_TIME}; {SWINGUP_3}; evaluations not timed",
         hardware=f"{EPYC_CORE}; swing-up {EPYC_512}", commit=f"{CHEETAH_COMMIT}; {WALKER_COMMIT}; {SWINGUP_COMMIT}",
         remark=f"{CHEETAH_STOPPED} {WALKER_STOPPED} {REPLAY} "
-        "Phase 3 has not run on the walker, and shows no gain on the cheetah. "
+        "Phase 3 shows no gain on cheetah and walker. "
         "Their boxes of DCEM have commands of their own (results/planet.md).",
         quick="6 min",
     ),
