@@ -188,7 +188,7 @@ class CartpoleEmbedding(pl.LightningModule):
             self.optimizer,
             self.lr_scheduler,
             "val/cost",
-            every_n_epochs=epochs_a_validation(self.trainer),
+            every_n_epochs=epochs_a_validation(self),
         )
 
 

@@ -157,5 +157,5 @@ class EnergyRegression(pl.LightningModule):
             self.optimizer,
             self.lr_scheduler,
             "val/mse",
-            every_n_epochs=epochs_a_validation(self.trainer),
+            every_n_epochs=epochs_a_validation(self),
         )

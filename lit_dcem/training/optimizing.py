@@ -70,9 +70,12 @@ def optimize(
     return {"optimizer": built, "lr_scheduler": scheduler}
 
 
-def epochs_a_validation(trainer: pl.Trainer) -> int:
-    """Epochs from one validation to the next."""
-    return trainer.check_val_every_n_epoch or 1
+def epochs_a_validation(module: pl.LightningModule) -> int:
+    """Epochs from one validation to the next; 1 of a module without a trainer."""
+    try:
+        return module.trainer.check_val_every_n_epoch or 1
+    except RuntimeError:  # not attached to one
+        return 1
 
 
 def _check_group(kind: type[Optimizer], group: dict[str, Any]) -> None:

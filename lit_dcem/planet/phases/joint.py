@@ -122,7 +122,7 @@ class PlanetJoint(LearnedPolicy):
         model, *horizon = self.model_learning.groups()
         value = {"params": self.policy_gradient.parameters(), **self.value_options}
         groups = [model, self.decoder_learning.group(), *horizon, value]
-        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self.trainer))
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self))
 
     def _rollouts(self) -> JointRollouts:
         return data_of(self, JointRollouts)

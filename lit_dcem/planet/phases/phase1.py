@@ -75,7 +75,7 @@ class PlanetPhase1(Planet):
             self.optimizer,
             self.lr_scheduler,
             *self.monitor,
-            epochs_a_validation(self.trainer),
+            epochs_a_validation(self),
         )
 
     def _rollouts(self) -> Rollouts:

@@ -157,7 +157,7 @@ class PlanetPhase2(Planet):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         model, *value = self.model_learning.groups()
         groups = [model, self.decoder_learning.group(), *value]
-        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self.trainer))
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self))
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)

@@ -113,7 +113,7 @@ class PlanetPhase3(LearnedPolicy):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = [{"params": list(self._part(name).parameters()), **given} for name, given in self.tuned.items()]
         groups.append({"params": self.policy_gradient.parameters(), **self.value_options})
-        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self.trainer))
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self))
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
