@@ -21,7 +21,7 @@ from lit_dcem.solvers.cem import DCEM
 from lit_dcem.solvers.search import Answer, Search
 from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Objective, Solution
-from lit_dcem.training.optimizing import check_data, check_precision, epochs_a_validation, optimize
+from lit_dcem.training.optimizing import check_data, check_precision, optimize
 from lit_dcem.training.start import start_from
 
 EXPERT_COST = -9.05
@@ -183,13 +183,7 @@ class CartpoleEmbedding(pl.LightningModule):
         self.log(f"{stage}/improvement", self.cost.compute() / EXPERT_COST, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimize(
-            self.decoder.parameters(),
-            self.optimizer,
-            self.lr_scheduler,
-            "val/cost",
-            every_n_epochs=epochs_a_validation(self),
-        )
+        return optimize(self.decoder.parameters(), self.optimizer, self.lr_scheduler, "val/cost", module=self)
 
 
 def _kept(solver: Solver) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lit_dcem.cli.configs import Tree, arguments_of, class_of, content_of, given
 from lit_dcem.cli.resuming import named_runs
 from lit_dcem.envs.make import make_simulation, usual_action_repeat
 from lit_dcem.errors import UsageError
-from lit_dcem.planet.data.environment_data import same_tasks
+from lit_dcem.planet.data.environment_data import same_task
 from lit_dcem.training.checkpoint import Checkpoint
 from lit_dcem.training.run_folder import newest_run
 from lit_dcem.training.start import nearest_class
@@ -70,7 +70,7 @@ def _from_start(cls: type, given: Tree, arguments: list[str], before: Checkpoint
     model, data = checkpoint.trusted_config
     takes, task = options_of(cls), options_of(class_of(given["data"]) or object)
     if resumed is None and arguments[0] == "fit" and "env" in data:
-        same_tasks({**data, **plain(given["data"])}, data, str(checkpoint.path))  # before any size is at odds
+        same_task({**data, **plain(given["data"])}, data, str(checkpoint.path))  # before any size is at odds
     found: Tree = {
         "model": {"init_args": _there({ours: model.get(theirs) for ours, theirs in parts.items() if ours in takes})},
         "data": {"init_args": _there({name: data.get(name) for name in TASK if name in task})},

@@ -20,7 +20,7 @@ from lit_dcem.solvers.iterates import LastIterates
 from lit_dcem.solvers.search import Search
 from lit_dcem.solvers.solver import Solver
 from lit_dcem.solvers.types import Solution
-from lit_dcem.training.optimizing import check_data, check_precision, epochs_a_validation, optimize
+from lit_dcem.training.optimizing import check_data, check_precision, optimize
 
 Batch = tuple[Tensor, Tensor]
 
@@ -152,10 +152,4 @@ class EnergyRegression(pl.LightningModule):
         return [(int(n), metric) for n, metric in self.mse_after.items() if isinstance(metric, MeanSquaredError)]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimize(
-            self.energy.parameters(),
-            self.optimizer,
-            self.lr_scheduler,
-            "val/mse",
-            every_n_epochs=epochs_a_validation(self),
-        )
+        return optimize(self.energy.parameters(), self.optimizer, self.lr_scheduler, "val/mse", module=self)

@@ -42,12 +42,12 @@ def optimize(
     lr_scheduler: LRSchedulerCallable | None,
     monitor: str,
     best: Literal["min", "max"] = "min",
-    every_n_epochs: int = 1,
+    module: pl.LightningModule | None = None,
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` returns for parameters, or groups of them.
 
     A scheduler that waits for a plateau watches ``monitor``, of which the lowest or the highest is ``best``, unless it
-    says itself what to watch; it looks where there is a validation, every so many epochs.
+    says itself what to watch. It steps in the epochs in which the trainer of the ``module`` validates.
 
     Raises:
         ValueError: a scheduler that would fail at its first step, which is an epoch away, or take what gets better for
@@ -65,15 +65,15 @@ def optimize(
         if watched == monitor and scheduler.mode != best:
             rule = f"lr_scheduler must have the mode {best}, in which {monitor} gets better"
             raise ValueError(f"{rule}, got {scheduler.mode}.")
-        watching = {"scheduler": scheduler, "monitor": watched, "frequency": every_n_epochs}
+        watching = {"scheduler": scheduler, "monitor": watched, "frequency": _epochs_between_validations(module)}
         return {"optimizer": built, "lr_scheduler": watching}  # pyright: ignore[reportReturnType]
     return {"optimizer": built, "lr_scheduler": scheduler}
 
 
-def epochs_a_validation(module: pl.LightningModule) -> int:
-    """Epochs from one validation to the next; 1 of a module without a trainer."""
+def _epochs_between_validations(module: pl.LightningModule | None) -> int:
+    """1 without a trainer, too."""
     try:
-        return module.trainer.check_val_every_n_epoch or 1
+        return 1 if module is None else module.trainer.check_val_every_n_epoch or 1
     except RuntimeError:  # not attached to one
         return 1
 

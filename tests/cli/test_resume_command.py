@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+from itertools import pairwise
 
 import pytest
 import torch
@@ -45,6 +46,15 @@ def test_resumed_after_an_epoch_is_the_same_as_straight(tmp_path, monkeypatch):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_resumed_after_every_epoch_is_the_same_as_straight(experiment, tmp_path, monkeypatch):
     epoch_by_epoch(tmp_path, monkeypatch, experiment, 4)
+
+
+def test_another_update_interval_holds_from_where_a_run_is_resumed(tmp_path, monkeypatch):
+    """Five updates an epoch: the steps of each epoch after the first, which has the seed episodes."""
+    begun = fit(tmp_path, monkeypatch, "phase1", 3)
+    fit(tmp_path, monkeypatch, "phase1", 5, "--ckpt_path=last", "--data.update_interval=2")
+    rows = torch.load(begun / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["History"]["rows"]
+    steps = [row["val/simulator_steps"] / 8 for row in rows]  # of the agent
+    assert [after - before for before, after in pairwise(steps)][1:] == [25, 10 + 3, 10]
 
 
 @pytest.mark.slow

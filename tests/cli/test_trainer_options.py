@@ -1,7 +1,9 @@
 """Good values of Lightning's options, as typed: each has its effect, or one sentence says why not."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from jsonargparse import Namespace
@@ -12,6 +14,7 @@ from lit_dcem.cli.main import main
 from lit_dcem.cli.resuming import check_trainer
 from lit_dcem.planet.data import on_policy
 from lit_dcem.planet.data.collector import Collector
+from lit_dcem.training.curves import read_curves
 
 pytestmark = pytest.mark.filterwarnings("ignore:There will be no videos")
 SHORT = ["limit_train_batches=2", "limit_val_batches=1"]
@@ -30,10 +33,10 @@ def here(tmp_path, monkeypatch):
     torch.autograd.set_detect_anomaly(False)
 
 
-def fit(experiment, *options):
+def fit(experiment, *options, more=()):
     """Train for two epochs of two batches; the content of the last checkpoint, if there is one."""
     trainer = [f"--trainer.{option}" for option in (*SHORT, *options)]
-    main(typed(experiment, *CHEAP.get(experiment, []), *trainer))
+    main(typed(experiment, *CHEAP.get(experiment, []), *trainer, *more))
     last = folder(experiment) / "checkpoints/last.ckpt"
     return torch.load(last, weights_only=True) if last.exists() else None
 
@@ -67,11 +70,45 @@ def test_accumulated_gradients_halve_the_updates(experiment):
     assert content["global_step"] == 2 and validations(content) == [1, 2]
 
 
+def test_the_loss_of_a_curve_is_that_of_a_batch_however_many_accumulate():
+    """Lightning hands out what it has divided by their number; nothing is learned here."""
+    losses = []
+    for batches in (1, 2):
+        content = fit("regression", f"accumulate_grad_batches={batches}", more=["--model.optimizer.init_args.lr=0"])
+        losses.append([row["train/loss"] for row in content["callbacks"]["History"]["rows"]])
+        shutil.rmtree("runs")
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and losses[0][0] > 0
+
+
 @pytest.mark.parametrize("experiment", ["regression", *PLANET[:2]])
 def test_shorter_epochs_have_one_length_and_each_is_validated(experiment):
     """Two batches of five, which is no divisor."""
     content = fit(experiment, "limit_train_batches=2", "max_epochs=3")
     assert content["epoch"] == 3 and validations(content) == [2, 4, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["phase3", "joint"])
+def test_shorter_epochs_change_no_step_of_ppo(experiment):
+    """A step of PPO has three batches, an epoch three or two."""
+    options = {"data.num_batches": 3, "data.passes": 1, "trainer.check_val_every_n_epoch": 9}
+    options |= {"model.policy_gradient.value_steps": 0, "model.policy_gradient.max_kl": "null"}
+    more = [f"--{name}={value}" for name, value in options.items()]
+    fit(experiment, "limit_train_batches=3", "max_epochs=2", more=more)
+    fit(experiment, "limit_train_batches=2", "max_epochs=3", more=more)
+    whole, short = (read_curves(folder(experiment, version) / "curves.csv") for version in (0, 1))
+    for name in ("train/ratio", "train/policy_kl", "train/value"):
+        assert len(whole[name].values) == 6
+        np.testing.assert_array_equal(short[name].values, whole[name].values)
+
+
+@pytest.mark.parametrize("experiment", ["plateau", *PLANET])
+def test_a_plateau_is_looked_for_where_there_is_a_validation(experiment):
+    schedule = ["--model.lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.lr_scheduler.mode=max"]
+    more = schedule if experiment != "plateau" else []
+    content = fit(experiment, "max_epochs=4", "check_val_every_n_epoch=2", more=more)
+    (scheduler,) = content["lr_schedulers"]
+    assert len(validations(content)) == scheduler["last_epoch"] == 2  # which counts its steps
 
 
 @pytest.mark.parametrize("experiment", ["cartpole", *PLANET])

@@ -177,7 +177,7 @@ def test_nothing_hidden_in_the_data(options):
 def test_no_start_from_another(path, later_phase):
     path = changed("swingup_phase1_1", _class_path=path, **TOUCH)
     with pytest.raises(UsageError, match=r", got .*\.$"):
-        start_from(path, later_phase, STARTS, partial(same_task, Rollouts("cartpole-swingup", action_repeat=8)))
+        start_from(path, later_phase, STARTS, partial(same_task, vars(Rollouts("cartpole-swingup", action_repeat=8))))
 
 
 def test_commands_say_it_in_one_sentence(capsys):

@@ -107,8 +107,8 @@ def test_a_later_phase_starts_from_a_subclass():
         changed("swingup_phase1_1", _class_path="mine.Phase1"),
     )
     with pytest.raises(UsageError, match="add --trust mine"):
-        start_from(path, later, STARTS, partial(same_task, rollouts))
-    start_from(path, later, STARTS, partial(same_task, rollouts), trust=("mine",))
+        start_from(path, later, STARTS, partial(same_task, vars(rollouts)))
+    start_from(path, later, STARTS, partial(same_task, vars(rollouts)), trust=("mine",))
     weights = torch.load(path, weights_only=True)["state_dict"]
     for name, value in later.world_model.state_dict().items():
         assert torch.equal(value, weights[f"world_model.{name}"])
@@ -116,7 +116,9 @@ def test_a_later_phase_starts_from_a_subclass():
         UsageError,
         match="starts from a checkpoint of PlanetPhase1 or PlanetPhase2 or PlanetJoint, got one of Regression",
     ):
-        start_from(changed(_class_path="mine.Regression"), later, STARTS, partial(same_task, rollouts), trust=("mine",))
+        start_from(
+            changed(_class_path="mine.Regression"), later, STARTS, partial(same_task, vars(rollouts)), trust=("mine",)
+        )
 
 
 @pytest.mark.parametrize("name", ["os", "builtins", "subprocess.run", "", "a b", "../mine"])

@@ -144,6 +144,7 @@ def test_runs_have_the_name_of_their_config(tmp_path):
     assert name_of(tmp_path / "task=walker-walk,phase=2,seed=0,lr=0.1/version_0") == "walker-walk, phase 2,lr=0.1"
     assert name_of(tmp_path / "lr=0.1,seed_everything=1/version_0") == "lr=0.1"
     assert name_of(tmp_path / "seed_everything=1,lr=0.1/version_0") == "lr=0.1"
+    assert name_of(tmp_path / "my_sweep/seed_everything=1/version_0") == "my_sweep"
     assert read_run(logs_of(shipped)).keys() == {"train/return", "val/return", *LOSSES}
 
 

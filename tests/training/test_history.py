@@ -1,10 +1,7 @@
-"""The validation curve in a checkpoint counts all seconds, and losses as they are."""
+"""The validation curve in a checkpoint counts all seconds."""
 
 import time
 from types import SimpleNamespace
-
-import pytest
-import torch
 
 from lit_dcem.training.history import History
 
@@ -37,13 +34,3 @@ def test_seconds_since_the_last_validation_are_kept(monkeypatch):
     older.on_train_start(trainer(), model)
     older.on_validation_end(trainer(), model)
     assert older.rows[-1]["seconds"] == 30
-
-
-@pytest.mark.parametrize("batches", [1, 4])
-def test_the_loss_is_that_of_a_batch_however_many_accumulate(batches):
-    """Lightning hands out what it has divided by their number."""
-    history, trained = History(), trainer(accumulate_grad_batches=batches)
-    for index in range(8):
-        history.on_train_batch_end(trained, None, {"loss": torch.tensor(3.0) / batches}, None, index)
-    history.on_validation_end(trained, None)
-    assert history.rows[-1]["train/loss"] == pytest.approx(3.0)

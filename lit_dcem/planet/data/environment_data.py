@@ -165,12 +165,7 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {count}.")
 
 
-def same_task(rollouts: EnvironmentData, options: Mapping[str, Any], path: str) -> None:
-    """Raise a UsageError unless the config of other data is of the same task as the rollouts."""
-    same_tasks(vars(rollouts), options, path)
-
-
-def same_tasks(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str) -> None:
+def same_task(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str) -> None:
     """Raise a UsageError unless options of the data of a phase, and of the phase it starts from, are of one task."""
     before, now = _task(theirs), _task(ours)
     if before != now:

@@ -58,15 +58,15 @@ def logs_of(run: str | Path) -> Path:
 def name_of(path: Path) -> str:
     """What a run shares with its other seeds: ``a`` for ``a/version_0``, for a file in there, and for ``a_0.csv``.
 
-    A folder that is no ``version_N`` goes by its own name; runs of a sweep have their seeds in it, and are named
-    ``walker-walk, phase 2`` where they are phases.
+    A folder that is no ``version_N`` goes by its own name; runs of a sweep have their seeds in it, or go by the folder
+    of the sweep if they have nothing else, and are named ``walker-walk, phase 2`` where they are phases.
     """
     path = path.resolve()
     if path.is_file() and path.name != FILE and not path.name.startswith(EVENTS):
         return re.sub(r"_\d+$", "", path.name.partition(".tfevents")[0].removesuffix(".csv"))
     folder = path.parent if path.is_file() else path
-    name = folder.parent.name if folder.name.startswith("version_") else folder.name
-    name = re.sub(r"(^|,)seed(_everything)?=\d+(?=,|$)", "", name).lstrip(",") or name
+    folder = folder.parent if folder.name.startswith("version_") else folder
+    name = re.sub(r"(^|,)seed(_everything)?=\d+(?=,|$)", "", folder.name).lstrip(",") or folder.parent.name
     return re.sub(r"^task=(.+),phase=([^,]+)", r"\1, phase \2", name)
 
 

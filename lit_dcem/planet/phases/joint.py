@@ -23,7 +23,7 @@ from lit_dcem.planet.phases.policy_learning import PolicyLearning
 from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.solvers.sampling_solver import SamplingSolver
-from lit_dcem.training.optimizing import epochs_a_validation, optimize
+from lit_dcem.training.optimizing import optimize
 
 
 class PlanetJoint(LearnedPolicy):
@@ -122,7 +122,7 @@ class PlanetJoint(LearnedPolicy):
         model, *horizon = self.model_learning.groups()
         value = {"params": self.policy_gradient.parameters(), **self.value_options}
         groups = [model, self.decoder_learning.group(), *horizon, value]
-        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self))
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, module=self)
 
     def _rollouts(self) -> JointRollouts:
         return data_of(self, JointRollouts)

@@ -13,7 +13,7 @@ from lit_dcem.planet.phases.model_learning import MODEL_METRICS, ModelLearning
 from lit_dcem.planet.phases.planet import Planet, data_of
 from lit_dcem.planet.phases.value_learning import ValueLearning
 from lit_dcem.planet.planning.planner import ModelPlanner
-from lit_dcem.training.optimizing import epochs_a_validation, optimize
+from lit_dcem.training.optimizing import optimize
 
 
 class PlanetPhase1(Planet):
@@ -70,13 +70,8 @@ class PlanetPhase1(Planet):
         return likelihood.total + value
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return optimize(
-            self.model_learning.groups(),
-            self.optimizer,
-            self.lr_scheduler,
-            *self.monitor,
-            epochs_a_validation(self),
-        )
+        groups = self.model_learning.groups()
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, module=self)
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)

@@ -24,7 +24,7 @@ from lit_dcem.planet.planning.latent import LatentPlanner
 from lit_dcem.planet.planning.planner import ModelPlanner
 from lit_dcem.planet.planning.policy import ModelPolicy
 from lit_dcem.solvers.sampling_solver import SamplingSolver
-from lit_dcem.training.optimizing import epochs_a_validation, optimize
+from lit_dcem.training.optimizing import optimize
 from lit_dcem.training.start import start_from
 
 CONTROLLER = ("world_model", "planner.decoder")
@@ -128,7 +128,7 @@ class PlanetPhase2(Planet):
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
-            start_from(self.start, self, STARTS, partial(same_task, self._rollouts()), also=SHARED)
+            start_from(self.start, self, STARTS, partial(same_task, vars(self._rollouts())), also=SHARED)
             if self.value_learning is not None and self.planner.value is not None:
                 self.value_learning.target.load_state_dict(self.planner.value.state_dict())
 
@@ -157,7 +157,7 @@ class PlanetPhase2(Planet):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         model, *value = self.model_learning.groups()
         groups = [model, self.decoder_learning.group(), *value]
-        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self))
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, module=self)
 
     def _rollouts(self) -> Rollouts:
         return data_of(self, Rollouts)

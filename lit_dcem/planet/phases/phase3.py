@@ -18,7 +18,7 @@ from lit_dcem.planet.phases.learned_policy import LearnedPolicy
 from lit_dcem.planet.phases.policy_gradient import PolicyGradient
 from lit_dcem.planet.phases.policy_learning import PolicyLearning, check_policy_planner
 from lit_dcem.planet.planning.latent import LatentPlanner
-from lit_dcem.training.optimizing import epochs_a_validation, optimize
+from lit_dcem.training.optimizing import optimize
 from lit_dcem.training.start import start_from
 
 PARTS = ("decoder", "reward", "transition")
@@ -99,7 +99,7 @@ class PlanetPhase3(LearnedPolicy):
 
     def on_fit_start(self) -> None:
         if self.start is not None and self.trainer.ckpt_path is None:  # a resumed run has all it needs
-            weights = start_from(self.start, self, STARTS, partial(same_task, self._rollouts()), also=SHARED)
+            weights = start_from(self.start, self, STARTS, partial(same_task, vars(self._rollouts())), also=SHARED)
             if "planner.value.scale" in weights and "policy_gradient.log_std" not in weights:
                 self.policy_gradient.value.rescale(weights["planner.value.scale"].item())
 
@@ -113,7 +113,7 @@ class PlanetPhase3(LearnedPolicy):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = [{"params": list(self._part(name).parameters()), **given} for name, given in self.tuned.items()]
         groups.append({"params": self.policy_gradient.parameters(), **self.value_options})
-        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, epochs_a_validation(self))
+        return optimize(groups, self.optimizer, self.lr_scheduler, *self.monitor, module=self)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
